@@ -1,0 +1,52 @@
+# One line of help is the comment after each target's name.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+PACKAGES := rtc policies envs tests benchmarks
+
+.DEFAULT_GOAL := help
+.PHONY: help setup check format test bench rollout train-check build clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# The stamp is written last: an installation that broke off is begun again.
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -c constraints.txt -e '.[dev]'
+	touch $@
+
+setup: $(INSTALLED)  ## create .venv and install everything, unless it is up to date
+
+check: setup  ## formatting, lint, types, import directions
+	$(BIN)/ruff format --check $(PACKAGES)
+	$(BIN)/ruff check $(PACKAGES)
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+format: setup  ## rewrite the sources in the house format
+	$(BIN)/ruff check --fix $(PACKAGES)
+	$(BIN)/ruff format $(PACKAGES)
+
+# Two workers with one thread each: more threads only wait for each other on chunks this small.
+test: setup  ## the whole test suite, on two workers, without a screen
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+bench: setup  ## the delay sweep behind the figures in docs/ (long)
+	$(BIN)/python benchmarks/delay_sweep.py
+
+rollout: setup  ## the main job: every strategy at every delay, into out/rollout
+	$(BIN)/rtc rollout --out out/rollout --force
+
+train-check: setup  ## train a tiny policy: the loss falls and it beats random (under two minutes)
+	$(BIN)/rtc train-check
+
+build: setup  ## build the wheel and try it in a fresh environment outside the tree
+	rm -rf dist
+	$(BIN)/python -m build --wheel --outdir dist
+	tests/smoke/run $(BIN)/python dist
+
+clean:  ## remove what make has made, the environment included
+	rm -rf $(VENV) dist out .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find $(PACKAGES) -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,45 @@
+"""Manipulation tasks in MuJoCo where delay matters, as Gymnasium environments, with their experts.
+
+`gymnasium.make("envs:rtc/ReachPastPost-v0")` needs no import: Gymnasium imports this module, which registers the tasks.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+
+import gymnasium
+
+TASKS = {
+    "rtc/ReachPastPost-v0": {"control": "force"},
+    "rtc/ReachPastPostPosition-v0": {"control": "position"},
+}
+"""Every task's Gymnasium id and what its environment is built with."""
+
+
+def import_mujoco() -> None:
+    """Import MuJoCo also where MUJOCO_GL names a graphics backend that does not work: simulating needs none.
+
+    MuJoCo imports that backend with itself, and fails with it. Drawing refuses it later, with the remedy.
+    """
+    try:
+        importlib.import_module("mujoco")
+    except Exception:  # missing system libraries surface as many exception types
+        named = os.environ.get("MUJOCO_GL")
+        if named is None:
+            raise
+        os.environ["MUJOCO_GL"] = "disable"
+        try:
+            importlib.import_module("mujoco")
+        finally:
+            os.environ["MUJOCO_GL"] = named
+
+
+def register() -> None:
+    """Register the tasks with Gymnasium; importing `envs` does it."""
+    for task, arguments in TASKS.items():
+        gymnasium.register(task, entry_point="envs.reach_past_post:ReachPastPost", kwargs=arguments)
+
+
+import_mujoco()
+register()

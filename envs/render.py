@@ -1,0 +1,123 @@
+"""Pictures of a MuJoCo scene without a screen: choose a backend, draw the scene, draw plans as dots."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import warnings
+import weakref
+from functools import cache
+from typing import Any
+
+import mujoco
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from rtc.errors import InvalidArgument, RenderUnavailable
+
+PLANNED_COLOUR = (0.10, 0.45, 0.95, 0.9)
+FROZEN_COLOUR = (1.00, 0.55, 0.05, 1.0)
+
+
+@cache
+def choose_backend() -> str:
+    """The first of egl, osmesa (or the one that MUJOCO_GL names) that can draw here; MUJOCO_GL then names it.
+
+    Raises RenderUnavailable with what failed and how to get a backend.
+    """
+    named = os.environ.get("MUJOCO_GL", "").strip().lower()
+    reasons = []
+    for backend in [named] if named else ["egl", "osmesa"]:
+        try:
+            _try_backend(backend)
+        except Exception as error:  # missing system libraries surface as many exception types
+            reasons.append(f"{backend}: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
+            # PyOpenGL keeps the platform of the first attempt
+            if not named:
+                os.environ.pop("PYOPENGL_PLATFORM", None)
+        else:
+            os.environ["MUJOCO_GL"] = backend
+            return backend
+    raise RenderUnavailable(
+        f"no MuJoCo rendering backend works ({'; '.join(reasons)}); "
+        "install EGL (Debian: libegl1 with a GPU driver or libgl1-mesa-dri) or OSMesa (Debian: libosmesa6), "
+        "or set MUJOCO_GL to one that works"
+    )
+
+
+def _try_backend(backend: str) -> None:
+    """Draw nothing with `backend`: glfw, for one, makes a context without a screen that then cannot draw."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # glfw's, about what the exception says too
+        context = importlib.import_module(f"mujoco.{backend}").GLContext(16, 16)
+        context.make_current()
+        nothing = mujoco.MjModel.from_xml_string("<mujoco/>")
+        mujoco.MjrContext(nothing, int(mujoco.mjtFontScale.mjFONTSCALE_100)).free()
+        context.free()
+
+
+class SceneRenderer:
+    """Draws one model's scene from its camera `main`, with dots for a plan.
+
+    mujoco.Renderer binds its backend when mujoco is first imported; this one can still choose afterwards.
+    """
+
+    def __init__(self, model: mujoco.MjModel, height: int, width: int) -> None:
+        largest = (model.vis.global_.offheight, model.vis.global_.offwidth)
+        if not (0 < height <= largest[0] and 0 < width <= largest[1]):
+            raise InvalidArgument(
+                f"image_size is {(height, width)}; (height, width) can be 1 pixel each to {largest}"
+            )
+        self._model = model
+        self._context = importlib.import_module(f"mujoco.{choose_backend()}").GLContext(width, height)
+        self._context.make_current()
+        self._scene = mujoco.MjvScene(model, maxgeom=1000)
+        self._option = mujoco.MjvOption()
+        self._camera = mujoco.MjvCamera()
+        self._camera.type = int(mujoco.mjtCamera.mjCAMERA_FIXED)
+        self._camera.fixedcamid = model.camera("main").id
+        self._drawing = mujoco.MjrContext(model, int(mujoco.mjtFontScale.mjFONTSCALE_100))
+        mujoco.mjr_setBuffer(int(mujoco.mjtFramebuffer.mjFB_OFFSCREEN), self._drawing)
+        self._viewport = mujoco.MjrRect(0, 0, width, height)
+        self._free = weakref.finalize(self, _free, self._context, self._drawing)
+
+    def draw(
+        self,
+        data: mujoco.MjData,
+        planned: Float[np.ndarray, "k 3"] | None = None,
+        frozen: Float[np.ndarray, "m 3"] | None = None,
+    ) -> UInt8[np.ndarray, "height width 3"]:
+        """One picture, with `planned` positions (metres) in blue and `frozen` ones in orange."""
+        self._context.make_current()
+        everything = int(mujoco.mjtCatBit.mjCAT_ALL)
+        mujoco.mjv_updateScene(self._model, data, self._option, None, self._camera, everything, self._scene)
+        for points, colour, radius in ((planned, PLANNED_COLOUR, 0.0075), (frozen, FROZEN_COLOUR, 0.010)):
+            for point in [] if points is None else points:
+                self._dot(point, colour, radius)
+        mujoco.mjr_render(self._viewport, self._scene, self._drawing)
+        image = np.empty((self._viewport.height, self._viewport.width, 3), np.uint8)
+        mujoco.mjr_readPixels(image, None, self._viewport, self._drawing)
+        return image[::-1].copy()  # OpenGL's first row is the lowest
+
+    def _dot(self, point: np.ndarray, colour: tuple[float, ...], radius: float) -> None:
+        if self._scene.ngeom >= self._scene.maxgeom:
+            return
+        mujoco.mjv_initGeom(
+            self._scene.geoms[self._scene.ngeom],
+            int(mujoco.mjtGeom.mjGEOM_SPHERE),
+            np.full(3, radius),
+            np.asarray(point, np.float64),
+            np.eye(3).ravel(),
+            np.asarray(colour, np.float32),
+        )
+        self._scene.ngeom += 1
+
+    def close(self) -> None:
+        """Free the graphics context; dropping the last reference does it too."""
+        self._free()
+
+
+def _free(context: Any, drawing: mujoco.MjrContext) -> None:
+    context.make_current()  # else what is freed is whatever another renderer made current
+    drawing.free()
+    context.free()

@@ -1,0 +1,106 @@
+"""An MLP-Mixer over the actions of a chunk, told the flow time through adaptive layer norms.
+
+The network of the RTC paper's simulated experiments (Black, Galliker & Levine 2025, arXiv 2506.07339; Tolstikhin et al.
+2021, arXiv 2105.01601; adaptive norms as in Peebles & Xie 2023, arXiv 2212.09748).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+def time_embedding(
+    tau: Float[Tensor, " batch"], width: int, shortest: float = 0.004, longest: float = 4.0
+) -> Float[Tensor, "batch width"]:
+    """Sines then cosines of `tau` at periods spaced evenly in logarithm from `shortest` to `longest`."""
+    periods = torch.logspace(
+        math.log10(shortest), math.log10(longest), width // 2, dtype=torch.float64, device=tau.device
+    )
+    phase = tau.double()[:, None] * (2 * math.pi / periods)
+    return torch.cat([phase.sin(), phase.cos()], -1).to(tau.dtype)
+
+
+class MixerBlock(nn.Module):
+    """Mixes over the rows of the chunk, then over channels; each half is scaled, shifted and gated by the flow time."""
+
+    def __init__(self, horizon: int, channels: int, row_hidden: int, channel_hidden: int) -> None:
+        super().__init__()
+        self.row_norm = nn.LayerNorm(channels, eps=1e-6, elementwise_affine=False)
+        self.row_modulation = nn.Linear(channels, 3 * channels)
+        self.row_in = nn.Linear(horizon, row_hidden, bias=False)
+        self.row_out = nn.Linear(row_hidden, horizon, bias=False)
+        self.channel_norm = nn.LayerNorm(channels, eps=1e-6, elementwise_affine=False)
+        self.channel_modulation = nn.Linear(channels, 3 * channels)
+        self.channel_in = nn.Linear(channels, channel_hidden, bias=False)
+        self.channel_out = nn.Linear(channel_hidden, channels, bias=False)
+        for modulation in (self.row_modulation, self.channel_modulation):  # a new block is the identity
+            nn.init.zeros_(modulation.weight)
+            nn.init.zeros_(modulation.bias)
+
+    def forward(
+        self, hidden: Float[Tensor, "batch horizon channels"], condition: Float[Tensor, "any 1 channels"]
+    ) -> Float[Tensor, "batch horizon channels"]:
+        scale, shift, gate = self.row_modulation(condition).chunk(3, -1)
+        rows = (self.row_norm(hidden) * (1 + scale) + shift).transpose(1, 2)
+        mixed = self.row_out(functional.gelu(self.row_in(rows), approximate="tanh")).transpose(1, 2)
+        hidden = hidden + gate * mixed
+        scale, shift, gate = self.channel_modulation(condition).chunk(3, -1)
+        values = self.channel_norm(hidden) * (1 + scale) + shift
+        return hidden + gate * self.channel_out(functional.gelu(self.channel_in(values), approximate="tanh"))
+
+
+class Mixer(nn.Module):
+    """A velocity field over chunks: v(x, tau | obs).
+
+    Every row of the chunk sees its action and the whole observation; the part that the observation contributes is
+    the same at every flow step, so it is computed once (`encode`) and handed to `forward`.
+    """
+
+    def __init__(
+        self,
+        obs_dim: int,
+        action_dim: int,
+        horizon: int,
+        channels: int = 128,
+        row_hidden: int = 64,
+        channel_hidden: int = 256,
+        blocks: int = 4,
+    ) -> None:
+        super().__init__()
+        self.channels = channels
+        self.action_in = nn.Linear(action_dim, channels)
+        self.obs_in = nn.Linear(obs_dim, channels, bias=False)
+        self.time_in = nn.Sequential(
+            nn.Linear(channels, channels), nn.SiLU(), nn.Linear(channels, channels), nn.SiLU()
+        )
+        self.blocks = nn.ModuleList(
+            MixerBlock(horizon, channels, row_hidden, channel_hidden) for _ in range(blocks)
+        )
+        self.norm = nn.LayerNorm(channels, eps=1e-6, elementwise_affine=False)
+        self.modulation = nn.Linear(channels, 2 * channels)
+        self.action_out = nn.Linear(channels, action_dim)
+        nn.init.zeros_(self.modulation.weight)
+        nn.init.zeros_(self.modulation.bias)
+
+    def encode(self, obs: Float[Tensor, "batch obs_dim"]) -> Float[Tensor, "batch 1 channels"]:
+        """What the observation adds to every row, once per chunk."""
+        return self.obs_in(obs)[:, None]
+
+    def forward(
+        self,
+        chunk: Float[Tensor, "batch horizon action_dim"],
+        tau: Float[Tensor, " any"],
+        context: Float[Tensor, "batch 1 channels"],
+    ) -> Float[Tensor, "batch horizon action_dim"]:
+        """The velocity at `chunk` and flow time `tau` (one for the batch, or one each)."""
+        condition = self.time_in(time_embedding(tau, self.channels))[:, None]
+        hidden = self.action_in(chunk) + context
+        for block in self.blocks:
+            hidden = block(hidden, condition)
+        scale, shift = self.modulation(condition).chunk(2, -1)
+        return self.action_out(self.norm(hidden) * (1 + scale) + shift)

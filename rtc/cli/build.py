@@ -1,0 +1,133 @@
+"""Tasks, policies and strategies by name: what a command line says becomes what a worker can build."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+
+import envs
+from policies.checkpoint import bare_task, load_policy, shipped_checkpoint
+from policies.flow import FlowPolicy
+from rtc.errors import CheckpointError, InvalidArgument
+from rtc.runtime.strategies import STRATEGIES, Strategy, make_strategy
+
+NAMESPACE = "rtc/"
+
+
+def task_names() -> list[str]:
+    """The tasks that exist, without their namespace."""
+    return sorted(bare_task(name) for name in gymnasium.registry if name.startswith(NAMESPACE))
+
+
+def check_task(task: str) -> str:
+    """`task` without its namespace; raises InvalidArgument, with those that exist, if it is none."""
+    name = task.removeprefix(NAMESPACE)
+    if name not in task_names():
+        raise InvalidArgument(f"task {task!r} does not exist; choose from {', '.join(task_names())}")
+    return name
+
+
+def make_env(task: str, **settings: Any) -> gymnasium.Env:
+    """The env of a task; the module before the colon registers it, also in a fresh worker process."""
+    return gymnasium.make(f"{envs.__name__}:{NAMESPACE}{task}", disable_env_checker=True, **settings)
+
+
+def check_strategies(names: list[str]) -> list[str]:
+    """`names` as they are; raises InvalidArgument, with those that exist, for one that does not."""
+    for name in names:
+        if name not in STRATEGIES:
+            raise InvalidArgument(f"strategy {name!r} does not exist; choose from {', '.join(STRATEGIES)}")
+    return names
+
+
+@lru_cache(maxsize=4)
+def cached_policy(folder: Path, task: str) -> FlowPolicy:
+    """`load_policy`, once a process; also checks that the policy fits the task's spaces."""
+    policy = load_policy(folder, task)
+    env = make_env(task)
+    expected = (env.observation_space.shape, env.action_space.shape)
+    env.close()
+    if ((policy.obs_dim,), (policy.action_dim,)) != expected:
+        raise CheckpointError(
+            f"the policy in {folder} takes {policy.obs_dim} numbers and gives {policy.action_dim}, "
+            f"but {task} has observations {expected[0]} and actions {expected[1]}; train one for it"
+        )
+    return policy
+
+
+def build_strategy(name: str, folder: Path, task: str, **settings: Any) -> Strategy:
+    """The strategy `name` around the policy in `folder`."""
+    return make_strategy(name, cached_policy(folder, task), **settings)
+
+
+@dataclass(frozen=True)
+class Builder:
+    """A task and a policy, checked, from which the factories of a sweep's cells are made."""
+
+    task: str
+    folder: Path
+
+    @classmethod
+    def check(cls, task: str, policy: Path | None) -> Builder:
+        """From a task's name and a checkpoint folder (the shipped weights if None). Raises RtcError."""
+        name = check_task(task)
+        folder = shipped_checkpoint(name) if policy is None else policy
+        if policy is None and not folder.is_dir():
+            raise CheckpointError(
+                f"no weights are shipped for {name}; train them (rtc train -h), give their folder as --policy"
+            )
+        cached_policy(folder.resolve(), name)
+        return cls(name, folder.resolve())
+
+    @property
+    def policy(self) -> FlowPolicy:
+        """The policy; loaded once."""
+        return cached_policy(self.folder, self.task)
+
+    def env(self, **settings: Any) -> Callable[[], gymnasium.Env]:
+        """A picklable factory of the task's env."""
+        return partial(make_env, self.task, **settings)
+
+    def strategy(self, name: str, **settings: Any) -> Callable[[], Strategy]:
+        """A picklable factory of a strategy, tried once: bad settings raise InvalidArgument here."""
+        factory = partial(build_strategy, name, self.folder, self.task, **settings)
+        factory()
+        return factory
+
+
+def execution_horizon(rule: str, strategy: Strategy, delay: int) -> int:
+    """The execution horizon s in rows that `rule` means at `delay` ticks, legal for the strategy.
+
+    rule: "4" rows; "H/4", a part of a chunk; "max(d,4)" rows, 4 or the delay if that is more.
+    A strategy that moves while it infers asks for one chunk at a time: an s below d is raised to d.
+    Raises InvalidArgument unless 1 <= s <= H and, for those strategies, s <= H - d (Black et al. 2025).
+    """
+    horizon = strategy.horizon
+    match = re.fullmatch(r"(max\(d,|H/)?(\d+)(\))?", rule.replace(" ", ""))
+    if not match or (match[1] == "max(d,") != bool(match[3]) or (match[1] == "H/" and match[2] == "0"):
+        raise InvalidArgument(
+            f"execution horizon {rule!r} is none of: a number of ticks such as 4; H/4; max(d,1)"
+        )
+    number = int(match[2])
+    rows = {None: number, "H/": horizon // max(number, 1), "max(d,": max(number, delay)}[match[1]]
+    if not 1 <= rows <= horizon:
+        raise InvalidArgument(
+            f"execution horizon {rule} is s = {rows} at d = {delay}, but a chunk has H = {horizon} actions: "
+            f"the legal range is 1 <= s <= {horizon}"
+        )
+    if strategy.waits:
+        return rows
+    rows = max(rows, delay)
+    if rows > horizon - delay:
+        raise InvalidArgument(
+            f"delay d = {delay} with execution horizon s = {rows} leaves {strategy.name} without actions: "
+            f"the legal range is d <= s <= H - d with H = {horizon}, so "
+            + (f"s <= {horizon - delay} at this d" if 2 * delay <= horizon else f"d <= {horizon // 2}")
+        )
+    return rows

@@ -1,0 +1,58 @@
+"""The pictures of a run: drawn if this machine can, and otherwise one line that says why not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+from rtc.cli.build import Builder
+from rtc.report.film import film
+from rtc.report.statistics import Summary
+from rtc.sweep import Shard, in_workers
+
+IMAGE_SIZE = (360, 480)  # height, width in pixels
+
+Say = Callable[[str], None]
+
+
+def draw_plot(summaries: Sequence[Summary], path: Path, say: Say, **labels: object) -> None:
+    """Write the plot of success against delay."""
+    try:
+        from rtc.report.plot import plot_success
+
+        plot_success(summaries, path, **labels)  # type: ignore[arg-type]
+    except ImportError as error:
+        say(f"no plot: {_missing(error)}")
+
+
+def draw_video(
+    shards: Mapping[str, Shard], seed: int, builder: Builder, folder: Path, workers: int, say: Say
+) -> str | None:
+    """Write video.mp4 and frames.png of `seed`, one shard with it a strategy; what was drawn, or None.
+
+    The results are there already: whatever goes wrong here costs the video and nothing else.
+    """
+    try:
+        from envs.render import choose_backend
+        from rtc.report.video import write_strip, write_video
+
+        backend = choose_backend()  # told to the workers through the environment
+        make_env = builder.env(render_mode="rgb_array", image_size=IMAGE_SIZE)
+        jobs = [partial(film, strategy, shard, seed, make_env) for strategy, shard in shards.items()]
+        done = dict(in_workers(jobs, workers))
+        films = [done[index] for index in sorted(done)]
+        write_video(films, folder / "video.mp4")
+        write_strip(films, folder / "frames.png")
+    except ImportError as error:
+        say(f"no video: {_missing(error)}")
+    except Exception as error:  # drivers and encoders fail in their own types
+        say(f"no video: {type(error).__name__}: {error}")
+    else:
+        outcomes = ", ".join(f"{one.strategy}: {one.outcome}" for one in films)
+        return f"seed {seed} at d = {films[0].delay} ({outcomes}), drawn with {backend}"
+    return None
+
+
+def _missing(error: ImportError) -> str:
+    return f"{error.name} is not installed; pip install 'rtc[report]' brings what draws"

@@ -1,0 +1,206 @@
+"""`rtc rollout`: run strategies at delays on the same seeds, and report."""
+
+from __future__ import annotations
+
+import json
+from contextlib import nullcontext
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import click
+from rich.console import Console
+
+from rtc.cli.document import Outcome, results_document, timing_document, without_episodes
+from rtc.cli.options import MaxWeight, NameList, TickList
+from rtc.cli.pictures import draw_plot, draw_video
+from rtc.cli.plan import Plan, make_plan
+from rtc.cli.progress import SweepProgress
+from rtc.cli.provenance import available_cores
+from rtc.report.table import result_table
+from rtc.run_folder import RunFolder, open_folder
+from rtc.serialise import write_json
+from rtc.sweep import Shard, ShardResult, sweep
+
+# What the study in docs/ recommends: this is the one place for it.
+DEFAULTS: dict[str, Any] = {
+    "task": "ReachPastPost-v0",
+    "strategies": "synchronous,naive,realtime",
+    "delays": "0,2,4,6,8",
+    "execution_horizon": "max(d,1)",
+    "num_steps": 5,
+    "schedule": "exp",
+    "jacobian": "exact",
+    "max_weight": 5.0,
+    "data_std": 1.0,
+    "mask_end": None,
+}
+FOLDER = click.Path(path_type=Path)
+
+
+def _option(name: str, help: str, **settings: Any) -> Any:
+    """An option whose default, if the study has one, comes from DEFAULTS."""
+    default = DEFAULTS.get(name.lstrip("-").replace("-", "_"))
+    return click.option(name, help=help, **({"default": default} if default is not None else {}) | settings)
+
+
+@click.command(short_help="Compare strategies at inference delays on one task.")
+@_option("--task", "Gymnasium id, with or without rtc/.", metavar="ID")
+@_option("--policy", "Checkpoint folder.", type=FOLDER, show_default="the shipped weights of the task")
+@_option("--strategies", "What to compare: synchronous, naive, realtime.", type=NameList())
+@_option("--delays", "Inference delays d, in control ticks of 20 ms.", type=TickList())
+@_option("--episodes", "Episodes of every cell (strategy x delay).", type=click.IntRange(1), default=32)
+@_option(
+    "--seed", "Seed of the first episode; each next one has one more.", type=click.IntRange(0), default=0
+)
+@_option("--out", "Folder to write into; an earlier run in it needs --force.", type=FOLDER, required=True)
+@_option(
+    "--execution-horizon",
+    "Actions s run from a chunk before the next is asked for: a number; H/2 or H/4, parts of a chunk; or "
+    "max(d,1). A strategy that moves while it infers needs d <= s <= H - d; a smaller s is raised to d.",
+    metavar="RULE",
+)
+@_option("--num-steps", "Flow steps n of a chunk.", type=click.IntRange(1))
+@_option(
+    "--schedule",
+    "realtime: how the mask falls behind the frozen actions; zeros is the hard mask.",
+    type=click.Choice(["exp", "linear", "ones", "zeros"]),
+)
+@_option(
+    "--jacobian",
+    "realtime: guide through the network (exact), or past it (identity).",
+    type=click.Choice(["exact", "identity"]),
+)
+@_option("--max-weight", "realtime: clip beta of the guidance weight; steps means n.", type=MaxWeight())
+@_option(
+    "--data-std",
+    "realtime: assumed standard deviation of a normalised action.",
+    type=click.FloatRange(0, min_open=True),
+)
+@_option(
+    "--mask-end",
+    "realtime: at most this many actions of a chunk are frozen or blended.",
+    type=click.IntRange(0),
+    show_default="all that remain",
+)
+@_option(
+    "--starvation",
+    "The action at a tick without one: the last one, zeros, or the last one fading by 0.9 a tick.",
+    type=click.Choice(["hold", "zero", "decay"]),
+    default="hold",
+)
+@_option(
+    "--workers",
+    "Processes; the results do not depend on their number.",
+    type=click.IntRange(1),
+    default=available_cores,
+    show_default="one a core",
+)
+@_option("--batch", "Episodes that a process simulates together.", type=click.IntRange(1), default=32)
+@_option("--video-seed", "The episode to film.", type=int, show_default="the first, however it ends")
+@click.option("--no-video", is_flag=True, help="Draw neither video.mp4 nor frames.png.")
+@click.option("--force", is_flag=True, help="Replace the run that is in --out.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print the results as JSON (the episodes are in the file)."
+)
+def rollout(**arguments: Any) -> None:
+    """Run every strategy at every delay on the same episodes.
+
+    Writes results.json, plot.png, video.mp4 and frames.png into --out and prints a table. A run that was
+    interrupted keeps what it had finished; the same command resumes it.
+    """
+    plan = make_plan(arguments)
+    folder = open_folder(arguments["out"], plan.settings, arguments["force"])
+    errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    results, timing = _simulate(plan, folder, arguments, errors)
+    outcome = Outcome.collect(plan, results)
+    document = results_document(outcome, arguments, timing)
+    write_json(folder.path / "results.json", document)
+    pictures = _draw(outcome, folder, arguments, errors)
+    folder.finish()
+    for warning in outcome.warnings:
+        _say(errors, f"warning: {warning}")
+    if arguments["as_json"]:
+        click.echo(json.dumps(without_episodes(document)))
+    else:
+        _print(outcome, timing, folder, pictures)
+
+
+def _say(errors: Console, line: str) -> None:
+    errors.print(f"rtc: {' '.join(line.split())}", markup=False)
+
+
+def _simulate(
+    plan: Plan, folder: RunFolder, arguments: dict[str, Any], errors: Console
+) -> tuple[dict[str, ShardResult], dict[str, Any]]:
+    """The results of all shards, and where the time went."""
+    fresh: list[str] = []
+    start = perf_counter()
+    episodes = len(plan.cells) * len(plan.seeds)
+    with SweepProgress(episodes, errors, enabled=not arguments["as_json"]) as progress:
+
+        def on_shard(shard: Shard, result: ShardResult, stored: bool) -> None:
+            progress.on_shard(shard, result, stored)
+            if not stored:
+                fresh.append(shard.name)
+
+        try:
+            results = sweep(plan.shards, folder.cells, workers=arguments["workers"], on_shard=on_shard)
+        except KeyboardInterrupt:
+            kept = len(list(folder.cells.glob("*.json")))
+            _say(
+                errors,
+                f"interrupted; {kept} of {len(plan.shards)} parts are kept in {folder.cells}: "
+                "the same command, without --force, resumes",
+            )
+            raise
+    return results, timing_document(results, fresh, perf_counter() - start)
+
+
+def _draw(outcome: Outcome, folder: RunFolder, arguments: dict[str, Any], errors: Console) -> str | None:
+    """Draw what this machine can; what the video shows."""
+
+    def say(line: str) -> None:
+        _say(errors, line)
+
+    plan = outcome.plan
+    draw_plot(
+        list(outcome.summaries.values()),
+        folder.path / "plot.png",
+        say,
+        tick_milliseconds=1000 * outcome.tick_seconds,
+        horizon=plan.builder.policy.horizon,
+        title=plan.builder.task,
+    )
+    if arguments["no_video"]:
+        return None
+    delays = arguments["delays"]
+    delay = delays[len(delays) // 2]
+    seed = plan.seeds[0] if arguments["video_seed"] is None else arguments["video_seed"]
+    shards = {
+        strategy: shard
+        for strategy in arguments["strategies"]
+        for shard in plan.shards_of(strategy, delay)
+        if seed in shard.seeds
+    }
+    with errors.status("drawing the video") if not arguments["as_json"] else nullcontext():
+        return draw_video(shards, seed, plan.builder, folder.path, arguments["workers"], say)
+
+
+def _print(outcome: Outcome, timing: dict[str, Any], folder: RunFolder, pictures: str | None) -> None:
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(result_table(list(outcome.summaries.values()), 1000 * outcome.tick_seconds))
+    console.print(outcome.conclusion, markup=False)
+    busy = sum(timing[f"{part}_seconds"] for part in ("physics", "network", "other"))
+    if busy:
+        shares = ", ".join(
+            f"{part} {timing[f'{part}_seconds'] / busy:.0%}" for part in ("physics", "network", "other")
+        )
+        console.print(
+            f"{timing['control_steps']:,} control steps in {timing['wall_seconds']:.1f} s, "
+            f"{timing['control_steps_per_second']:,.0f} a second ({shares})",
+        )
+    files = ", ".join(sorted(path.name for path in folder.path.iterdir() if path.name != "run.json"))
+    console.print(
+        f"{folder.path}: {files}" + (f"; the video is {pictures}" if pictures else ""), markup=False
+    )

@@ -1,0 +1,111 @@
+"""Measurements: what is known about the clean data, how well, and which way an estimate should move.
+
+With x1 | x ~ N(x1_hat, r2 I) and y = A x1 + noise, the mean of x1 given y as well is x1_hat plus
+
+    pull = r2 A^T (r2 A A^T + noise_variance I)^-1 (y - A x1_hat)
+
+(Song et al. 2023; Pokle et al. 2024, alg. 3; docs/math.md eq. 3.3). Robots and images differ only here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from rtc.errors import InvalidArgument
+from rtc.path import Time
+
+
+@runtime_checkable
+class Measurement(Protocol):
+    """Something known about the clean data."""
+
+    def pull(self, x1_hat: Float[Tensor, "*shape"], r2: Time) -> Float[Tensor, "*shape"]:
+        """The shift of x1_hat asked for; r2 > 0, broadcastable to x1_hat, is the variance of x1 about it."""
+        ...
+
+
+@runtime_checkable
+class LinearOperator(Protocol):
+    """A linear map A from data [*batch, ...] to observations, and the one inverse that guidance needs."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """A x."""
+        ...
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        """A^T y."""
+        ...
+
+    def solve(self, residual: Tensor, r2: Time, noise_variance: Time) -> Tensor:
+        """(r2 A A^T + noise_variance I)^-1 residual; the pseudo-inverse where it is singular."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class LinearMeasurement:
+    """y = A x1 + N(0, noise_variance I), for any linear operator A.
+
+    noise_variance: >= 0, one number or one for each value of y. Raises InvalidArgument for a negative one.
+    """
+
+    operator: LinearOperator
+    y: Float[Tensor, "..."]
+    noise_variance: Time = 0.0
+
+    def __post_init__(self) -> None:
+        if not torch.all(torch.as_tensor(self.noise_variance) >= 0.0):
+            raise InvalidArgument(f"noise_variance is {self.noise_variance}; a variance is at least 0.")
+
+    def pull(self, x1_hat: Float[Tensor, "*shape"], r2: Time) -> Float[Tensor, "*shape"]:
+        """r2 A^T (r2 A A^T + noise_variance I)^-1 (y - A x1_hat)."""
+        residual = self.y.to(x1_hat) - self.operator.forward(x1_hat)
+        return r2 * self.operator.adjoint(self.operator.solve(residual, r2, self.noise_variance))
+
+
+@dataclass(frozen=True, eq=False)
+class SoftMask:
+    """The chunk is known to be `target`, action by action, as firmly as `weights` says.
+
+    ```
+    weights   1  1  .49 .19 .04  0  0  0        1 frozen, between blended, 0 free
+    target    a2 a3 a4  a5  a6  a7  -  -        the previous chunk, shifted; `-` is padding and never read
+    ```
+
+    target: [*batch, horizon, action_dim]. weights: [horizon], or [*batch, horizon], each in [0, 1].
+    Raises InvalidArgument for other shapes or weights.
+
+    It is LinearMeasurement with A = I and the noise variance r2 (1/W - 1) for each action, since
+    r2 / (r2 + r2 (1/W - 1)) = W; written out, because W = 0 (infinite noise) and W = 1 (none) are then exact.
+    Source: Black et al. 2025, eq. 2; docs/math.md eq. 3.5.
+    """
+
+    target: Float[Tensor, "..."]
+    weights: Float[Tensor, "..."]
+
+    def __post_init__(self) -> None:
+        target, weights = tuple(self.target.shape), tuple(self.weights.shape)
+        if len(target) < 2:
+            raise InvalidArgument(f"target has shape {target}; it must be [*batch, horizon, action_dim].")
+        if weights not in (target[-2:-1], target[:-1]):
+            raise InvalidArgument(
+                f"weights have shape {weights}; a target of shape {target} needs one weight per action: "
+                f"{target[-2:-1]} or {target[:-1]}."
+            )
+        if not torch.all((self.weights >= 0.0) & (self.weights <= 1.0)):
+            low, high = self.weights.min(), self.weights.max()
+            raise InvalidArgument(f"weights range from {low:g} to {high:g}; they must lie in [0, 1].")
+
+    def pull(self, x1_hat: Float[Tensor, "*shape"], r2: Time) -> Float[Tensor, "*shape"]:
+        """W (target - x1_hat) for x1_hat [*batch, horizon, action_dim]; r2 cancels."""
+        if x1_hat.shape[-2:] != self.target.shape[-2:]:
+            raise InvalidArgument(
+                f"the chunk has shape {tuple(x1_hat.shape)} but the target {tuple(self.target.shape)}; "
+                "horizon and action_dim must be equal."
+            )
+        weights = self.weights.to(x1_hat).unsqueeze(-1)
+        return torch.where(weights > 0.0, weights * (self.target.to(x1_hat) - x1_hat), 0.0)

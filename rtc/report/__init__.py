@@ -1,0 +1,1 @@
+"""What a sweep is turned into: numbers, a table, a plot, a video."""

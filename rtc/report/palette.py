@@ -1,0 +1,12 @@
+"""One colour a strategy, the same in every picture."""
+
+from __future__ import annotations
+
+# Okabe & Ito 2008 (and a grey): told apart with any colour vision.
+_KNOWN = {"synchronous": "#555555", "naive": "#D55E00", "realtime": "#0072B2"}
+_FREE = ("#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+
+
+def colour(strategy: str) -> str:
+    """The strategy's colour as #RRGGBB."""
+    return _KNOWN.get(strategy) or _FREE[sum(strategy.encode()) % len(_FREE)]

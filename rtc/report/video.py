@@ -1,0 +1,113 @@
+"""Films side by side: a video, and a strip of its moments.
+
+```
+video    | realtime   d = 4 (80 ms)   0.62 s | naive ... | ...     pictures of the same moment
+strip    0.3 s   0.6 s   0.9 s ...                                 one row a film, one column a moment
+```
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import imageio.v2 as imageio
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageDraw, ImageFont
+
+from rtc.errors import InvalidArgument
+from rtc.report.film import Film
+from rtc.report.palette import colour
+from rtc.serialise import whole_file
+
+CAPTION = 60  # pixels above every picture of the video
+HOLD_SECONDS = 1.5  # that the last moment stays
+GOOD, BAD, INK, FAINT = "#007A55", "#B03A00", "#111111", "#666666"
+
+
+def write_video(films: Sequence[Film], path: Path, *, speed: float = 0.5) -> None:
+    """Write an mp4 of `films` (1 or more, pictures of even size) side by side; `speed` 1 is real time."""
+    fps = speed / _one(films).tick_seconds
+    last = max(len(film.frames) for film in films) - 1
+    with whole_file(path) as temporary:
+        writer = imageio.get_writer(
+            temporary, fps=fps, quality=8, macro_block_size=2, ffmpeg_log_level="error"
+        )
+        try:
+            for index in [*range(last + 1), *[last] * round(HOLD_SECONDS * fps)]:
+                writer.append_data(np.concatenate([panel(film, index) for film in films], axis=1))
+        finally:
+            writer.close()
+
+
+def write_strip(films: Sequence[Film], path: Path, *, moments: int = 5, width: int = 320) -> None:
+    """Write a PNG of `moments` >= 2 pictures of every film, evenly spaced up to the end of the longest."""
+    last = max(len(film.frames) for film in films) - 1
+    indices = [round(last * (moment + 1) / moments) for moment in range(moments)]
+    height = round(width * _one(films).frame(0).shape[0] / _one(films).frame(0).shape[1])
+    left, top, gap = 132, 28, 4
+    size = (left + moments * (width + gap), top + len(films) * (height + gap))
+    strip = Image.new("RGB", size, "white")
+    draw = ImageDraw.Draw(strip)
+    for column, index in enumerate(indices):
+        middle = left + column * (width + gap) + width // 2
+        draw.text((middle, top // 2), f"{index * films[0].tick_seconds:.2f} s", INK, _font(16), "mm")
+    for row, film in enumerate(films):
+        y = top + row * (height + gap)
+        _label(draw, film, y + height // 2)
+        for column, index in enumerate(indices):
+            strip.paste(_still(film, index, (width, height)), (left + column * (width + gap), y))
+    with whole_file(path) as temporary:
+        strip.save(temporary)
+
+
+def panel(film: Film, index: int) -> UInt8[np.ndarray, "height width 3"]:
+    """Picture `index` of a film under its caption: strategy, delay, time, and in the end the outcome."""
+    frame = film.frame(index)
+    image = Image.new("RGB", (frame.shape[1], frame.shape[0] + CAPTION), "white")
+    image.paste(Image.fromarray(frame), (0, CAPTION))
+    draw = ImageDraw.Draw(image)
+    right = image.width - 12
+    seconds = min(index, len(film.frames) - 1) * film.tick_seconds
+    draw.rectangle((0, 0, 5, CAPTION), colour(film.strategy))
+    draw.text((16, 19), film.strategy, colour(film.strategy), _font(22), "lm")
+    draw.text((16, 44), _delay(film), FAINT, _font(15), "lm")
+    draw.text((right, 19), f"{seconds:.2f} s", INK, _font(22), "rm")
+    if film.ended(index):
+        draw.text((right, 44), film.outcome, GOOD if film.record["success"] else BAD, _font(17), "rm")
+    return np.asarray(image)
+
+
+def _label(draw: ImageDraw.ImageDraw, film: Film, y: int) -> None:
+    draw.text((8, y - 24), film.strategy, colour(film.strategy), _font(20), "lm")
+    draw.text((8, y), _delay(film), FAINT, _font(13), "lm")
+    draw.text((8, y + 20), film.outcome, GOOD if film.record["success"] else BAD, _font(15), "lm")
+
+
+def _still(film: Film, index: int, size: tuple[int, int]) -> Image.Image:
+    """A picture of the strip; paler, with what happened, when the episode was over before it."""
+    image = Image.fromarray(film.frame(index)).resize(size, Image.Resampling.LANCZOS)
+    if not film.ended(index):
+        return image
+    image = Image.blend(image, Image.new("RGB", size, "white"), 0.35)
+    seconds = (len(film.frames) - 1) * film.tick_seconds
+    draw = ImageDraw.Draw(image)
+    draw.rectangle((0, size[1] - 30, size[0], size[1]), "white")
+    text = f"{film.outcome} at {seconds:.2f} s"
+    draw.text((10, size[1] - 15), text, GOOD if film.record["success"] else BAD, _font(18), "lm")
+    return image
+
+
+def _delay(film: Film) -> str:
+    return f"d = {film.delay} ({film.delay * film.tick_seconds * 1000:.0f} ms)"
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)
+
+
+def _one(films: Sequence[Film]) -> Film:
+    if not films:
+        raise InvalidArgument("no film to show; give at least 1")
+    return films[0]

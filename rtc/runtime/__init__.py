@@ -1,0 +1,1 @@
+"""The robot wing: what happens between the chunks."""

@@ -1,0 +1,185 @@
+"""Closed forms and reference values: what the library is held to and shares no code with."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path as FilePath
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import gelu, layer_norm, silu
+
+from rtc.path import STRAIGHT, Path, Time, spread
+from rtc.prior import Prior
+from rtc.sample import sample
+
+GOLDEN = FilePath(__file__).parent / "golden"
+DOUBLE = torch.float64
+
+
+def golden(name: str) -> Any:
+    """The content of tests/golden/<name>.json."""
+    return json.loads((GOLDEN / f"{name}.json").read_text())
+
+
+def tensor(values: Any) -> Tensor:
+    return torch.tensor(values, dtype=DOUBLE)
+
+
+def relative_error(given: Tensor, expected: Tensor) -> float:
+    """Largest difference in units of max |expected|: what golden/README.md states tolerances in."""
+    return float((given.double() - expected).abs().max() / expected.abs().max())
+
+
+@dataclass(frozen=True)
+class Cosine:
+    """alpha = sin(pi tau / 2), sigma = cos(pi tau / 2): a path on which nothing cancels as it does on OT."""
+
+    def alpha(self, tau: Time) -> Time:
+        return torch.sin(0.5 * math.pi * tau) if isinstance(tau, Tensor) else math.sin(0.5 * math.pi * tau)
+
+    def sigma(self, tau: Time) -> Time:
+        return torch.cos(0.5 * math.pi * tau) if isinstance(tau, Tensor) else math.cos(0.5 * math.pi * tau)
+
+    def alpha_dot(self, tau: Time) -> Time:
+        return 0.5 * math.pi * self.sigma(tau)
+
+    def sigma_dot(self, tau: Time) -> Time:
+        return -0.5 * math.pi * self.alpha(tau)
+
+
+PATHS: dict[str, Path] = {"ot": STRAIGHT, "cosine": Cosine()}
+
+
+class GaussianPrior:
+    """The exact denoiser of x1 ~ N(mean, cov): mean + alpha C (alpha^2 C + sigma^2 I)^-1 (x - alpha mean).
+
+    mean [*event], cov [d, d] with d the size of an event; points are [*batch, *event].
+    """
+
+    def __init__(self, mean: Tensor, cov: Tensor, path: Path = STRAIGHT) -> None:
+        self.path, self.mean = path, mean
+        self.variances, self.axes = torch.linalg.eigh(cov)
+
+    def denoise(self, x: Tensor, tau: Time) -> Tensor:
+        flat = x.reshape(*x.shape[: x.ndim - self.mean.ndim], -1)
+        alpha, sigma = spread(self.path.alpha(tau), flat), spread(self.path.sigma(tau), flat)
+        shrink = alpha * self.variances / (alpha**2 * self.variances + sigma**2)
+        moved = ((flat - alpha * self.mean.flatten()) @ self.axes * shrink) @ self.axes.T
+        return self.mean + moved.reshape(x.shape)
+
+
+def isotropic(mean: float, variance: float, size: int = 1, path: Path = STRAIGHT) -> GaussianPrior:
+    """N(mean, variance I) over chunks [size, 1]."""
+    return GaussianPrior(
+        torch.full((size, 1), mean, dtype=DOUBLE), variance * torch.eye(size, dtype=DOUBLE), path
+    )
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """A dense linear operator on vectors: A [m, d]."""
+
+    a: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ self.a.T
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return y @ self.a
+
+    def solve(self, residual: Tensor, r2: Time, noise_variance: Time) -> Tensor:
+        identity = torch.eye(len(self.a), dtype=self.a.dtype)
+        return torch.linalg.solve(r2 * self.a @ self.a.T + noise_variance * identity, residual[..., None])[
+            ..., 0
+        ]
+
+
+class Identity:
+    """A = I, with a noise variance for each value."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return y
+
+    def solve(self, residual: Tensor, r2: Time, noise_variance: Time) -> Tensor:
+        return residual / (r2 + noise_variance)
+
+
+class Law(NamedTuple):
+    """N(mean, factor factor^T), where column j of factor is the image of the j-th unit vector."""
+
+    mean: Tensor
+    factor: Tensor
+
+    @property
+    def cov(self) -> Tensor:
+        return self.factor @ self.factor.T
+
+
+def law_of_sampler(prior: Prior, num_steps: int, event: tuple[int, ...]) -> Law:
+    """The exact law of `sample` for a prior that is affine in x, found without sampling.
+
+    An affine denoiser makes an affine sampler, x1 = Phi x0 + q: q is the image of 0, Phi of the unit vectors.
+    """
+    size = math.prod(event)
+    starts = torch.cat([torch.zeros(1, size, dtype=DOUBLE), torch.eye(size, dtype=DOUBLE)])
+    ends = sample(prior, starts.reshape(-1, *event), num_steps).reshape(-1, size)
+    return Law(ends[0], (ends[1:] - ends[0]).T)
+
+
+class GoldenPolicy:
+    """The small policy of golden/README.md section 3, evaluated from its stored parameters.
+
+    It is a velocity field over chunks [B, H, D] for the stored observations [B, obs_dim].
+    """
+
+    def __init__(self, dtype: torch.dtype = DOUBLE) -> None:
+        self.arrays = {
+            name: torch.tensor(array).to(dtype) for name, array in np.load(GOLDEN / "flow_policy.npz").items()
+        }
+        self.cases = golden("flow_policy")
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.arrays[name]
+
+    def linear(self, name: str, x: Tensor) -> Tensor:
+        out = x @ self[f"param/{name}.kernel"]
+        bias = self.arrays.get(f"param/{name}.bias")
+        return out if bias is None else out + bias
+
+    def position_embedding(self, tau: Tensor) -> Tensor:
+        half = self.cases["config"]["channel_dim"] // 2
+        period = 0.004 * 1000 ** (torch.arange(half, dtype=tau.dtype) / (half - 1))
+        angle = 2 * math.pi * tau[..., None] / period
+        return torch.cat([angle.sin(), angle.cos()], -1)
+
+    def mix(self, h: Tensor, name: str, kind: str, embedding: Tensor, adaln: str) -> Tensor:
+        scale, shift, gate = self.linear(f"{name}.{adaln}", embedding).chunk(3, -1)
+        inner = normalised(h) * (1 + scale) + shift
+        inner = inner.mT if kind == "token" else inner
+        hidden = gelu(self.linear(f"{name}.{kind}_mix_in", inner), approximate="tanh")
+        out = self.linear(f"{name}.{kind}_mix_out", hidden)
+        return h + gate * (out.mT if kind == "token" else out)
+
+    def velocity(self, x: Tensor, tau: Time) -> Tensor:
+        tau = torch.as_tensor(tau, dtype=x.dtype).expand(len(x))
+        embedding = silu(self.linear("time_mlp.layers.0", self.position_embedding(tau)))
+        embedding = silu(self.linear("time_mlp.layers.2", embedding))[:, None]
+        obs = self["obs"][:, None].expand(-1, x.shape[1], -1)
+        h = self.linear("in_proj", torch.cat([x, obs], -1))
+        for layer in range(self.cases["config"]["num_layers"]):
+            h = self.mix(h, f"mlp_stack.{layer}", "token", embedding, "adaln_1")
+            h = self.mix(h, f"mlp_stack.{layer}", "channel", embedding, "adaln_2")
+        scale, shift = self.linear("final_adaln", embedding).chunk(2, -1)
+        return self.linear("out_proj", normalised(h) * (1 + scale) + shift)
+
+
+def normalised(h: Tensor) -> Tensor:
+    return layer_norm(h, h.shape[-1:], eps=1e-6)

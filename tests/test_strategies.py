@@ -1,0 +1,213 @@
+"""Strategies: what they compute, what it costs, and how a broken policy shows."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from point_mass import GaussianPolicy, GaussianPrior
+from torch import Tensor
+
+from rtc.errors import InvalidArgument
+from rtc.prior import Prior, from_denoiser
+from rtc.runtime.controller import ChunkController, Request
+from rtc.runtime.strategies import STRATEGIES, Strategy, make_strategy
+
+HORIZON = 8
+
+
+class Counted(torch.autograd.Function):
+    """The identity; counts how often it is run and how often it is differentiated."""
+
+    forwards = 0
+    backwards = 0
+
+    @staticmethod
+    def forward(x: Tensor) -> Tensor:
+        Counted.forwards += 1
+        return x.clone()
+
+    @staticmethod
+    def setup_context(ctx, inputs, output) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        Counted.backwards += 1
+        return gradient
+
+
+class CountedPolicy(GaussianPolicy):
+    def condition(self, obs: Tensor) -> Prior:  # pyright: ignore[reportIncompatibleMethodOverride]
+        exact = super().condition(obs)
+        return from_denoiser(lambda x, tau: Counted.apply(exact.denoise(x, tau)))  # pyright: ignore
+
+
+class BrokenPolicy(GaussianPolicy):
+    """Not a number, or infinite, from a flow time on, for the rows whose first observation is negative."""
+
+    def __init__(self, tau: float, value: float = float("nan")) -> None:
+        super().__init__()
+        self.tau, self.value = tau, value
+
+    def condition(self, obs: Tensor) -> Prior:  # pyright: ignore[reportIncompatibleMethodOverride]
+        exact, broken = super().condition(obs), (obs[:, 0] < 0)[:, None, None]
+        return from_denoiser(
+            lambda x, tau: torch.where(broken & (tau >= self.tau - 1e-6), self.value, exact.denoise(x, tau))
+        )
+
+
+def request(executed: int = 2, inference_delay: int = 3, value: float = 0.4) -> Request:
+    controller = ChunkController(np.full((HORIZON, 2), value, np.float32))
+    for _ in range(executed):
+        controller.next_action()
+    return controller.request(inference_delay)
+
+
+def observations(batch: int) -> np.ndarray:
+    return np.random.default_rng(0).uniform(0.1, 1.0, (batch, 6)).astype(np.float32)
+
+
+def gaussian_noise(batch: int) -> Tensor:
+    return torch.randn(batch, HORIZON, 2, generator=torch.Generator().manual_seed(0))
+
+
+def infer(strategy: Strategy, requests: list[Request | None]):
+    return strategy(observations(len(requests)), requests, gaussian_noise(len(requests)))
+
+
+@pytest.mark.parametrize("name", ["synchronous", "naive"])
+def test_the_baselines_sample_the_policy_whatever_is_running(name: str) -> None:
+    strategy = make_strategy(name, GaussianPolicy(), num_steps=400)
+    chunks, _ = infer(strategy, [request(), None])
+    # The flow of a Gaussian is affine: x1 = mean + covariance^(1/2) x0 as the number of steps grows.
+    prior = GaussianPolicy().condition(torch.from_numpy(observations(2)))
+    values, vectors = torch.linalg.eigh(prior.covariance)
+    root = vectors @ values.sqrt().diag() @ vectors.T
+    expected = GaussianPolicy().denormalize(prior.mean + root @ gaussian_noise(2))
+    np.testing.assert_allclose(chunks, expected.numpy(), atol=0.02)
+    assert strategy.name == name
+
+
+def test_only_the_synchronous_baseline_waits() -> None:
+    assert {name: make_strategy(name, GaussianPolicy()).waits for name in STRATEGIES} == {
+        "synchronous": True,
+        "naive": False,
+        "realtime": False,
+    }
+
+
+@pytest.mark.parametrize("schedule", ["exp", "linear", "ones", "zeros"])
+def test_realtime_holds_the_frozen_rows_and_carries_them_on(schedule: str) -> None:
+    plan = request(executed=2, inference_delay=3)
+    naive, _ = infer(make_strategy("naive", GaussianPolicy()), [plan])
+    guided, _ = infer(make_strategy("realtime", GaussianPolicy(), schedule=schedule), [plan])
+    error = np.abs(guided[0] - plan.previous)
+    assert error[:3].max() < 0.1  # five steps with max_weight 5 do not pin them exactly
+    # The offset is shared by the whole chunk, so the frozen rows tell where the free ones should go.
+    free = slice(HORIZON - 2, HORIZON)
+    assert np.abs(guided[0, free] - 0.4).max() < 0.5 * np.abs(naive[0, free] - 0.4).max()
+
+
+def test_identity_guidance_does_not_carry_the_frozen_rows_into_the_free_ones() -> None:
+    plan = request(executed=2, inference_delay=3)
+    exact, _ = infer(make_strategy("realtime", GaussianPolicy(), schedule="zeros"), [plan])
+    identity, info = infer(
+        make_strategy("realtime", GaussianPolicy(), schedule="zeros", jacobian="identity"), [plan]
+    )
+    assert np.abs(identity[0, -1] - 0.4).max() > 2 * np.abs(exact[0, -1] - 0.4).max()
+    assert info.vjps == 0
+
+
+def test_the_target_is_the_plan_in_the_units_of_the_policy() -> None:
+    plan = request(executed=0, inference_delay=HORIZON, value=0.3)
+    chunks, _ = infer(make_strategy("realtime", GaussianPolicy(), max_weight="steps", num_steps=20), [plan])
+    np.testing.assert_allclose(chunks[0], 0.3, atol=0.02)
+
+
+def test_in_a_mixed_batch_only_the_rows_with_a_plan_are_guided() -> None:
+    naive, _ = infer(make_strategy("naive", GaussianPolicy()), [None, None, None])
+    mixed, info = infer(make_strategy("realtime", GaussianPolicy()), [None, request(), request(executed=8)])
+    np.testing.assert_allclose(mixed[[0, 2]], naive[[0, 2]], atol=1e-6)
+    assert np.abs(mixed[1] - naive[1]).max() > 0.1
+    assert info.guided.tolist() == [False, True, False]
+
+
+def test_rows_beyond_the_plan_and_beyond_the_mask_end_are_free() -> None:
+    def moved(**options) -> np.ndarray:
+        # Rows that do not depend on each other: what guidance moves is what it was told about.
+        policy = GaussianPolicy(offset=0.0, own=0.5)
+        strategy = make_strategy("realtime", policy, schedule="ones", **options)
+        naive, _ = infer(make_strategy("naive", policy), [plan])
+        return np.abs(infer(strategy, [plan])[0] - naive)[0].max(axis=1) > 1e-4
+
+    plan = request(executed=3, inference_delay=7)
+    assert moved().tolist() == [True] * 5 + [False] * 3
+    assert moved(mask_end=2).tolist() == [True] * 2 + [False] * 6
+    assert moved(mask_end=8).tolist() == moved().tolist()
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "requests", "vjps"),
+    [
+        ("naive", {}, [request()], 0),
+        ("synchronous", {}, [request()], 0),
+        ("realtime", {}, [request(), None], 6),
+        ("realtime", {"jacobian": "identity"}, [request()], 0),
+        ("realtime", {}, [None, None], 0),
+        ("realtime", {"mask_end": 0}, [request()], 0),
+        ("realtime", {"schedule": "zeros"}, [request(inference_delay=0)], 0),
+    ],
+)
+def test_the_reported_cost_is_what_ran(name, options, requests, vjps) -> None:
+    strategy = make_strategy(name, CountedPolicy(), num_steps=6, **options)
+    Counted.forwards = Counted.backwards = 0
+    _, info = infer(strategy, requests)
+    assert (info.network_calls, info.vjps) == (Counted.forwards, Counted.backwards) == (6, vjps)
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("step", [0, 2, 4])
+def test_a_row_that_is_not_finite_is_named_with_its_flow_step(name: str, value: float, step: int) -> None:
+    obs = observations(3)
+    obs[1, 0] *= -1
+    strategy = make_strategy(name, BrokenPolicy(step / 5, value))
+    chunks, info = strategy(obs, [request()] * 3, gaussian_noise(3))
+    assert info.nonfinite_step.tolist() == [-1, step, -1]
+    assert np.isfinite(chunks[[0, 2]]).all()
+
+
+def test_a_chunk_broken_after_the_flow_is_named_too() -> None:
+    class Broken(GaussianPolicy):
+        def denormalize(self, actions: Tensor) -> Tensor:
+            return actions / 0.0 * 0.0
+
+    _, info = infer(make_strategy("naive", Broken(), num_steps=3), [None])
+    assert info.nonfinite_step.tolist() == [3]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("telepathy", {}, "telepathy.*synchronous, naive, realtime"),
+        ("realtime", {"schedule": "steep"}, "steep"),
+        ("realtime", {"jacobian": "guess"}, "guess"),
+        ("realtime", {"max_weight": -1.0}, "max_weight"),
+        ("realtime", {"mask_end": 9}, r"0\.\.8"),
+    ],
+)
+def test_what_does_not_exist_is_refused_before_anything_runs(name, options, message) -> None:
+    with pytest.raises(InvalidArgument, match=message):
+        make_strategy(name, GaussianPolicy(), **options)
+
+
+def test_the_test_policy_is_the_prior_it_claims_to_be() -> None:
+    prior = GaussianPrior(torch.zeros(1, 3, 1), 0.5, 0.2)
+    samples = torch.linalg.cholesky(prior.covariance) @ torch.randn(
+        3, 200_000, generator=torch.Generator().manual_seed(1)
+    )
+    x = 0.6 * samples + 0.4 * torch.randn(samples.shape, generator=torch.Generator().manual_seed(2))
+    # The denoiser is the regression of the data on the noisy point: its residual is uncorrelated with it.
+    residual = samples - prior.denoise(x.T[..., None], 0.6)[..., 0].T
+    assert (residual @ x.T / x.shape[1]).abs().max() < 3e-3

@@ -1,0 +1,181 @@
+"""Sweeps: the same answer from any number of processes, and nothing lost when one dies."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from point_mass import GaussianPolicy, PointMass
+from torch import Tensor
+
+from rtc.errors import InvalidArgument, OutputExists, RtcError
+from rtc.report.table import refusals
+from rtc.run_folder import open_folder
+from rtc.runtime.strategies import make_strategy
+from rtc.serialise import read_json, whole_file, write_json
+from rtc.sweep import Cell, Shard, ShardResult, in_workers, run_shard, split, sweep, total
+
+
+def cell(strategy: str = "realtime", policy: GaussianPolicy | None = None, delay: int = 2) -> Cell:
+    factory = partial(make_strategy, strategy, policy or GaussianPolicy())
+    return Cell(f"{strategy}-d{delay}", PointMass, factory, delay, execution_horizon=3)
+
+
+def run(folder: Path, workers: int = 1, batch: int = 2) -> dict[str, ShardResult]:
+    shards = split([cell("naive"), cell("realtime")], range(3), batch)
+    return sweep(shards, folder, workers=workers, on_shard=lambda *_: None)
+
+
+def episodes(results: dict[str, ShardResult]) -> dict[str, list]:
+    return {name: result.episodes for name, result in results.items()}
+
+
+def identify(number: int) -> tuple[int, int]:
+    return number, torch.get_num_threads()
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def fail() -> None:
+    raise ValueError("as planned")
+
+
+def test_shards_cover_every_seed_of_every_cell_once() -> None:
+    first, second = cell("naive"), cell("realtime")
+    shards = split([first, second], range(5, 10), 2)
+    assert [shard.seeds for shard in shards] == [(5, 6), (7, 8), (9,)] * 2
+    assert [shard.cell for shard in shards] == [first] * 3 + [second] * 3
+    assert len({shard.name for shard in shards}) == 6
+    with pytest.raises(InvalidArgument, match="at least 1"):
+        split([first], range(5), 0)
+
+
+def test_results_do_not_depend_on_the_number_of_workers(tmp_path: Path) -> None:
+    alone, together = run(tmp_path / "1", workers=1), run(tmp_path / "2", workers=2)
+    assert episodes(alone) == episodes(together)
+    assert list(alone) == list(together)
+
+
+def test_every_job_runs_on_one_thread_wherever_it_runs() -> None:
+    jobs = [partial(identify, number) for number in range(3)]
+    torch.set_num_threads(2)
+    try:
+        for workers in (1, 2):
+            assert sorted(in_workers(jobs, workers)) == [(number, (number, 1)) for number in range(3)]
+            assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+
+
+def test_a_sweep_takes_up_what_is_stored_and_runs_the_rest(tmp_path: Path) -> None:
+    whole = run(tmp_path)
+    gone = tmp_path / "realtime-d2.0.json"
+    gone.unlink()
+    seen = {}
+    shards = split([cell("naive"), cell("realtime")], range(3), 2)
+    again = sweep(
+        shards, tmp_path, workers=1, on_shard=lambda shard, _, stored: seen.update({shard.name: stored})
+    )
+    assert seen == {"naive-d2.0": True, "naive-d2.2": True, "realtime-d2.0": False, "realtime-d2.2": True}
+    assert episodes(again) == episodes(whole)
+    assert gone.exists()
+
+
+@pytest.mark.parametrize(("job", "error"), [(die, RtcError), (fail, ValueError)])
+def test_a_failing_worker_is_reported_and_the_others_end(job, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        list(in_workers([job, *[partial(identify, number) for number in range(3)]], 2))
+    assert not multiprocessing.active_children()
+
+
+def test_stopping_half_way_ends_the_workers() -> None:
+    results = in_workers([partial(identify, number) for number in range(4)], 2)
+    next(results)
+    results.close()
+    assert not multiprocessing.active_children()
+    with pytest.raises(InvalidArgument, match="at least 1"):
+        next(in_workers([], 0))
+
+
+def test_timings_add_up() -> None:
+    timing = {"total": 2.0, "env": 1.0, "policy": 0.5, "control_steps": 100}
+    added = total([timing, timing])
+    assert asdict(added) == {"total": 4.0, "env": 2.0, "policy": 1.0, "control_steps": 200}
+    assert added.other == 1.0
+
+
+class BrokenBorder(GaussianPolicy):
+    """Plans that it cannot read: everything that is guided by one is NaN."""
+
+    def normalize(self, actions: Tensor) -> Tensor:
+        return torch.full_like(actions, torch.nan)
+
+
+def test_a_chunk_that_is_not_finite_fails_its_episode_and_no_other() -> None:
+    results = {
+        (name, 2): run_shard(Shard(cell(name, BrokenBorder()), (0, 1))).episodes
+        for name in ("naive", "realtime")
+    }
+    assert not any("finite" in (record["failure"] or "") for record in results["naive", 2])
+    for record in results["realtime", 2]:
+        assert not record["success"]
+        assert record["failure"] == "realtime: chunk requested at tick 3 is not finite from flow step 0 on"
+    json.dumps(results["realtime", 2], allow_nan=False)
+    [line] = refusals(results)
+    assert "2 of 2 episodes of realtime" in line
+
+
+def test_a_file_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "file.json"
+    write_json(path, [1])
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_json(path, [float("nan")])
+    with pytest.raises(KeyboardInterrupt), whole_file(path) as temporary:
+        temporary.write_text("[1, 2")
+        raise KeyboardInterrupt
+    assert read_json(path) == [1]
+    assert [left.name for left in path.parent.iterdir()] == ["file.json"]
+
+
+def test_a_run_folder_is_resumed_only_by_the_same_settings(tmp_path: Path) -> None:
+    settings = {"seed": 0, "delays": [0, 2]}
+    begun = open_folder(tmp_path / "run", settings, force=False)
+    write_json(begun.cells / "a.json", {})
+    assert not begun.resumed
+    assert open_folder(tmp_path / "run", settings, force=False).resumed
+    with pytest.raises(OutputExists, match="seed: 0 then, 1 now"):
+        open_folder(tmp_path / "run", settings | {"seed": 1}, force=False)
+    assert (begun.cells / "a.json").exists()
+    assert not open_folder(tmp_path / "run", settings | {"seed": 1}, force=True).resumed
+    assert not (begun.cells / "a.json").exists()
+
+
+def test_a_finished_run_is_replaced_only_by_force(tmp_path: Path) -> None:
+    open_folder(tmp_path / "run", {"seed": 0}, force=False).finish()
+    (tmp_path / "run" / "results.json").write_text("{}")
+    (tmp_path / "run" / "notes.txt").write_text("mine")
+    with pytest.raises(OutputExists, match="finished"):
+        open_folder(tmp_path / "run", {"seed": 0}, force=False)
+    assert (tmp_path / "run" / "results.json").exists()
+    open_folder(tmp_path / "run", {"seed": 0}, force=True)
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["notes.txt", "run.json"]
+
+
+def test_what_no_run_has_written_is_never_touched(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+    for path in (tmp_path, tmp_path / "thesis.txt"):
+        for force in (False, True):
+            with pytest.raises(OutputExists, match="left alone"):
+                open_folder(path, {}, force)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+    (tmp_path / "empty").mkdir()
+    assert not open_folder(tmp_path / "empty", {}, force=False).resumed
