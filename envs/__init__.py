@@ -1,6 +1,7 @@
 """Manipulation tasks in MuJoCo where delay matters, as Gymnasium environments, with their experts.
 
-`gymnasium.make("envs:rtc/ReachPastPost-v0")` needs no import: Gymnasium imports this module, which registers the tasks.
+`gymnasium.make("envs:rtc/ReachPastPost-v0")` needs no import: Gymnasium imports this module, which registers
+the tasks.
 """
 
 from __future__ import annotations

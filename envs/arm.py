@@ -1,10 +1,13 @@
-"""The arm that every task shares: physics at 500 Hz, control at 50 Hz, poses, contacts, imagined futures, pictures."""
+"""The arm that every task shares: physics at 500 Hz, control at 50 Hz, poses, contacts, pictures."""
+
+# pyright: reportAttributeAccessIssue=false
+# MuJoCo's names come from compiled modules that tell a type checker nothing.
 
 from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, Literal, TypeAlias
 
 import gymnasium
 import mujoco
@@ -19,6 +22,8 @@ CONTROL_HZ = 50
 HOME = np.array([0.0, -0.3, 0.0, -2.36, 0.0, 2.05, 0.0])  # joint angles, radians: hand down, elbow up
 
 Vector = Float[np.ndarray, "3"]
+Control: TypeAlias = Literal["force", "position"]
+"""What an action commands: a force on the load, or where a servo draws it."""
 
 
 @cache
@@ -48,7 +53,8 @@ def solve_pose(model: mujoco.MjModel, data: mujoco.MjData, position: Vector) -> 
             return
         data.qpos += jacobian.T @ np.linalg.solve(jacobian @ jacobian.T + 1e-6 * np.eye(6), error)
     raise InvalidArgument(
-        f"the arm cannot hold its load at {np.round(position, 3)} m; its reach is about 0.3 to 0.7 m from the base"
+        f"the arm cannot hold its load at {np.round(position, 3)} m; "
+        "its reach is about 0.3 to 0.7 m from the base"
     )
 
 
@@ -58,18 +64,20 @@ class ArmTask(gymnasium.Env):
     A subclass sets `observation_space`, implements `reset` and `step`, and calls `_advance` once a tick.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {
+    metadata: dict[str, Any] = {  # noqa: RUF012 (declared so by Gymnasium)
         "render_modes": ["rgb_array"],
         "render_fps": CONTROL_HZ,
         "control_hz": CONTROL_HZ,
     }
 
-    def __init__(self, asset: str, control: str, render_mode: str | None, image_size: tuple[int, int]) -> None:
+    def __init__(
+        self, asset: str, control: Control, render_mode: str | None, image_size: tuple[int, int]
+    ) -> None:
         if render_mode not in (None, "rgb_array"):
             raise InvalidArgument(f"render_mode is {render_mode!r}; it can be None or 'rgb_array'")
         self.model = load_model(f"{asset}_{control}")
         self.data = mujoco.MjData(self.model)
-        self.control = control
+        self.control: Control = control
         self.render_mode = render_mode
         self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (3,), np.float32)
         self._load_body = self.model.body("load").id
@@ -89,14 +97,18 @@ class ArmTask(gymnasium.Env):
     def velocity(self) -> Vector:
         """The load's velocity, m/s, world axes, without noise."""
         velocity = np.zeros(6)
-        mujoco.mj_objectVelocity(self.model, self.data, mujoco.mjtObj.mjOBJ_SITE, self._load_site, velocity, 0)
+        site = int(mujoco.mjtObj.mjOBJ_SITE)
+        mujoco.mj_objectVelocity(self.model, self.data, site, self._load_site, velocity, 0)
         return velocity[3:]
 
     def _mocap(self, name: str, position: Vector) -> None:
         self.data.mocap_pos[self.model.body(name).mocapid[0]] = position
 
     def _advance(self, command: Vector, push: Vector) -> bool:
-        """Hold `command` and `push` (newton on the load) for one control tick; True if anything touched the post."""
+        """Hold `command` and `push` (newton on the load) for one control tick; whether the post was touched.
+
+        Contacts are looked at in every physics step: a touch may come and go within a tick.
+        """
         self.data.ctrl[self._first_driver :] = command
         self.data.xfrc_applied[self._load_body, :3] = push
         touched = False
@@ -113,11 +125,14 @@ class ArmTask(gymnasium.Env):
     def draw_plan(
         self, planned: Float[np.ndarray, "k 3"] | None, frozen: Float[np.ndarray, "m 3"] | None = None
     ) -> None:
-        """Set what `render` draws as dots: the planned positions, and the frozen (committed) ones in another colour."""
+        """Set the dots that `render` draws: planned positions, and frozen (committed) ones apart."""
         self._planned, self._frozen = planned, frozen
 
     def render(self) -> np.ndarray:
-        """A picture of the scene, uint8 [height, width, 3]. Raises RenderUnavailable without a rendering backend."""
+        """A picture of the scene, uint8 [height, width, 3].
+
+        Raises RenderUnavailable without a rendering backend, InvalidArgument without a render mode.
+        """
         if self.render_mode != "rgb_array":
             raise InvalidArgument("render() needs render_mode='rgb_array': pass it to gymnasium.make")
         if self._renderer is None:

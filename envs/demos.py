@@ -3,12 +3,12 @@
 ```
 plan before      . . . . a b c d e f g h          rows a.. have not run yet
 committed        a b c (d rows, sometimes disturbed)
-label            a b c X X X X X X X X X X X X X   prefix first, then the expert in an undisturbed copy of the simulator
-executed         a b c X X                          the first rows, with all disturbances; then the next label
+label            a b c X X X X X X X X X X X X X   the prefix, then the expert in an undisturbed copy
+executed         a b c X X                         the first rows, with all disturbances; then the next label
 ```
 
-Played this way the chunks that belong to one observation differ in what may already be under way, which is the spread
-that guidance selects from, and the states contain the recoveries from their own disturbances.
+Played this way the chunks that belong to one observation differ in what may already be under way, which is
+the spread that guidance selects from, and the states contain the recoveries from their own disturbances.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from rtc.dataset import Demonstrations
 class Recipe:
     """How demonstrations are made; every field is written into the data set's manifest.
 
-    `max_prefix` and `max_executed` are ticks; `corrupted` is the chance that a prefix is disturbed by a constant offset
-    and by white noise with these standard deviations in action units.
+    `max_prefix` and `max_executed` are ticks; `corrupted` is the chance that a prefix is disturbed by a
+    constant offset and by white noise with these standard deviations in action units.
     """
 
     horizon: int = 16
@@ -43,7 +43,7 @@ class Recipe:
 def foresee(
     env: ReachPastPost, expert: Expert, prefix: Float[np.ndarray, "k 3"], horizon: int
 ) -> Float[np.ndarray, "horizon 3"]:
-    """The chunk that plays `prefix` and then lets `expert` close the loop, in an undisturbed copy of `env`."""
+    """The chunk that plays `prefix`, then lets `expert` close the loop, in an undisturbed copy of `env`."""
     imagined = env.imagine()
     chunk = np.zeros((horizon, 3))
     for row in range(horizon):
@@ -62,7 +62,7 @@ def _committed_prefix(plan: np.ndarray, recipe: Recipe, random: np.random.Genera
 
 def record_episode(env: ReachPastPost, seed: int, recipe: Recipe) -> tuple[np.ndarray, np.ndarray, bool]:
     """Observations [n, obs_dim] and chunks [n, horizon, 3] of one episode, and whether it succeeded."""
-    random = np.random.default_rng([seed, 7])
+    random = np.random.default_rng([seed, 7])  # not the env's generator, which is seeded with `seed` alone
     obs, info = env.reset(seed=seed)
     expert = Expert(random)
     plan = np.zeros((0, 3))

@@ -1,8 +1,11 @@
 """Reach past a post: an arm carries a load past a post, on either side, to a goal, and holds it there."""
 
+# pyright: reportAttributeAccessIssue=false
+# MuJoCo's names come from compiled modules that tell a type checker nothing.
+
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import gymnasium
 import mujoco
@@ -10,7 +13,7 @@ import numpy as np
 from gymnasium.utils import EzPickle
 from jaxtyping import Float
 
-from envs.arm import CONTROL_HZ, ArmTask, Vector, solve_pose
+from envs.arm import CONTROL_HZ, ArmTask, Control, Vector, solve_pose
 from rtc.errors import InvalidArgument
 
 MAX_FORCE = 60.0  # newton, an action of 1 in force control
@@ -41,12 +44,13 @@ class ReachPastPost(ArmTask, EzPickle):
                     start x          x = 0.42 .. 0.58, y = -0.30 .. -0.22, z = 0.14 .. 0.26
     ```
 
-    Observation, float32 [18]: load position (3, m), load velocity (3, m/s), goal minus load (3, m), post minus load
-    (x and y, m), joint angles (7, rad); with Gaussian noise of 2 mm, 1 cm/s and 2 mrad.
-    Action, float32 [3] in [-1, 1], held for one 50 Hz tick: `control="force"` is a force of up to 30 N on the load along
-    each world axis (gravity is compensated, nothing else holds the load); `control="position"` is a target position that
-    a spring and a damper track, the quasi-static twin. Gaussian noise of 2.4 N acts on the load at every tick, and with
-    a chance of 3 % a tick a push of 0.8 N s in a random direction.
+    Observation, float32 [18]: load position (3, m), load velocity (3, m/s), goal minus load (3, m), post
+    minus load (x and y, m), joint angles (7, rad); with Gaussian noise of 2 mm, 1 cm/s and 2 mrad.
+    Action, float32 [3] in [-1, 1], held for one 50 Hz tick: `control="force"` is a force of up to 60 N on
+    the load along each world axis (gravity is compensated, nothing else holds the load);
+    `control="position"` is a target position that a spring and a damper track, the quasi-static twin.
+    Gaussian noise of 4 N acts on the load at every tick, and with a chance of 2 % a tick a push of 1.5 N s
+    in a random direction.
     Reward: the progress towards the goal in units of the first distance, +1 on success, -1 on collision.
     The episode terminates on success or collision and is truncated after 3 s.
     `disturbances=False` switches all noise and pushes off.
@@ -55,7 +59,7 @@ class ReachPastPost(ArmTask, EzPickle):
 
     def __init__(
         self,
-        control: Literal["force", "position"] = "force",
+        control: Control = "force",
         render_mode: str | None = None,
         disturbances: bool = True,
         image_size: tuple[int, int] = (480, 640),
@@ -72,7 +76,9 @@ class ReachPastPost(ArmTask, EzPickle):
         self._tick = self._held = 0
         self._first_distance = self._distance = 1.0
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict]:
         """Draw start, post and goal; the load is at rest."""
         super().reset(seed=seed)
         random = self.np_random
@@ -140,7 +146,10 @@ class ReachPastPost(ArmTask, EzPickle):
         return {"is_success": success, "failure": failure, "position": self.position}
 
     def imagine(self) -> ReachPastPost:
-        """A copy of this moment without disturbances, to look ahead in; the next call reuses the same copy."""
+        """A copy of this moment without disturbances, to look ahead in; the next call reuses the same copy.
+
+        Its time limit and its hold begin anew.
+        """
         if self._imagined is None:
             self._imagined = ReachPastPost(control=self.control, disturbances=False)
         other = self._imagined

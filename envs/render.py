@@ -1,5 +1,8 @@
 """Pictures of a MuJoCo scene without a screen: choose a backend, draw the scene, draw plans as dots."""
 
+# pyright: reportAttributeAccessIssue=false
+# MuJoCo's names come from compiled modules that tell a type checker nothing.
+
 from __future__ import annotations
 
 import importlib
@@ -31,7 +34,9 @@ def choose_backend() -> str:
         try:
             _try_backend(backend)
         except Exception as error:  # missing system libraries surface as many exception types
-            reasons.append(f"{backend}: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
+            reasons.append(
+                f"{backend}: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+            )
             # PyOpenGL keeps the platform of the first attempt
             if not named:
                 os.environ.pop("PYOPENGL_PLATFORM", None)
@@ -80,6 +85,7 @@ class SceneRenderer:
         mujoco.mjr_setBuffer(int(mujoco.mjtFramebuffer.mjFB_OFFSCREEN), self._drawing)
         self._viewport = mujoco.MjrRect(0, 0, width, height)
         self._free = weakref.finalize(self, _free, self._context, self._drawing)
+        self._free.atexit = False  # the process ends, and the backend has already left
 
     def draw(
         self,
@@ -91,7 +97,7 @@ class SceneRenderer:
         self._context.make_current()
         everything = int(mujoco.mjtCatBit.mjCAT_ALL)
         mujoco.mjv_updateScene(self._model, data, self._option, None, self._camera, everything, self._scene)
-        for points, colour, radius in ((planned, PLANNED_COLOUR, 0.0075), (frozen, FROZEN_COLOUR, 0.010)):
+        for points, colour, radius in ((planned, PLANNED_COLOUR, 0.009), (frozen, FROZEN_COLOUR, 0.012)):
             for point in [] if points is None else points:
                 self._dot(point, colour, radius)
         mujoco.mjr_render(self._viewport, self._scene, self._drawing)

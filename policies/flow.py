@@ -18,8 +18,8 @@ class FlowPolicy(nn.Module, PyTorchModelHubMixin):
     """p(chunk | obs) as a flow from noise to actions (Lipman et al. 2023), with its normalisation inside.
 
     Observations are raw; the prior is over normalised chunks [batch, horizon, action_dim]; `normalize` and
-    `denormalize` convert actions at the border. `save_pretrained(folder)` writes config.json and model.safetensors,
-    `from_pretrained(folder)` reads them; neither needs a network.
+    `denormalize` convert actions at the border. `save_pretrained(folder)` writes config.json and
+    model.safetensors, `from_pretrained(folder)` reads them; neither needs a network.
     """
 
     def __init__(
@@ -28,10 +28,10 @@ class FlowPolicy(nn.Module, PyTorchModelHubMixin):
         obs_dim: int,
         action_dim: int,
         horizon: int = 16,
-        channels: int = 128,
-        row_hidden: int = 64,
-        channel_hidden: int = 256,
-        blocks: int = 4,
+        channels: int = 96,
+        row_hidden: int = 48,
+        channel_hidden: int = 192,
+        blocks: int = 3,
         action_low: Sequence[float] | float = -1.0,
         action_high: Sequence[float] | float = 1.0,
     ) -> None:
@@ -41,7 +41,9 @@ class FlowPolicy(nn.Module, PyTorchModelHubMixin):
         self.action_dim = action_dim
         self.horizon = horizon
         self.network = Mixer(obs_dim, action_dim, horizon, channels, row_hidden, channel_hidden, blocks)
-        self.action_low, self.action_high = torch.as_tensor(action_low), torch.as_tensor(action_high)
+        # limits are arguments, kept in config.json: not among the weights, but moved with them
+        self.register_buffer("action_low", torch.as_tensor(action_low), persistent=False)
+        self.register_buffer("action_high", torch.as_tensor(action_high), persistent=False)
         self.register_buffer("obs_mean", torch.zeros(obs_dim))
         self.register_buffer("obs_std", torch.ones(obs_dim))
         self.register_buffer("action_mean", torch.zeros(action_dim))
@@ -51,8 +53,12 @@ class FlowPolicy(nn.Module, PyTorchModelHubMixin):
     obs_std: Tensor
     action_mean: Tensor
     action_std: Tensor
+    action_low: Tensor
+    action_high: Tensor
 
-    def fit_normalisation(self, obs: Float[Tensor, "n obs_dim"], chunks: Float[Tensor, "n horizon action_dim"]) -> None:
+    def fit_normalisation(
+        self, obs: Float[Tensor, "n obs_dim"], chunks: Float[Tensor, "n horizon action_dim"]
+    ) -> None:
         """Take means and standard deviations from data; every row of the chunk shares its action's."""
         self.obs_mean.copy_(obs.mean(0))
         self.obs_std.copy_(obs.std(0).clamp_min(1e-3))

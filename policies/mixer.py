@@ -1,7 +1,7 @@
 """An MLP-Mixer over the actions of a chunk, told the flow time through adaptive layer norms.
 
-The network of the RTC paper's simulated experiments (Black, Galliker & Levine 2025, arXiv 2506.07339; Tolstikhin et al.
-2021, arXiv 2105.01601; adaptive norms as in Peebles & Xie 2023, arXiv 2212.09748).
+The network of the RTC paper's simulated experiments (Black, Galliker & Levine 2025, arXiv 2506.07339;
+Tolstikhin et al. 2021, arXiv 2105.01601; adaptive norms as in Peebles & Xie 2023, arXiv 2212.09748).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def time_embedding(
 
 
 class MixerBlock(nn.Module):
-    """Mixes over the rows of the chunk, then over channels; each half is scaled, shifted and gated by the flow time."""
+    """Mixes over rows of the chunk, then over channels; the flow time scales, shifts and gates each half."""
 
     def __init__(self, horizon: int, channels: int, row_hidden: int, channel_hidden: int) -> None:
         super().__init__()
@@ -45,6 +45,7 @@ class MixerBlock(nn.Module):
     def forward(
         self, hidden: Float[Tensor, "batch horizon channels"], condition: Float[Tensor, "any 1 channels"]
     ) -> Float[Tensor, "batch horizon channels"]:
+        """One block; condition is the embedded flow time, one for the batch or one each."""
         scale, shift, gate = self.row_modulation(condition).chunk(3, -1)
         rows = (self.row_norm(hidden) * (1 + scale) + shift).transpose(1, 2)
         mixed = self.row_out(functional.gelu(self.row_in(rows), approximate="tanh")).transpose(1, 2)
@@ -57,8 +58,8 @@ class MixerBlock(nn.Module):
 class Mixer(nn.Module):
     """A velocity field over chunks: v(x, tau | obs).
 
-    Every row of the chunk sees its action and the whole observation; the part that the observation contributes is
-    the same at every flow step, so it is computed once (`encode`) and handed to `forward`.
+    Every row of the chunk sees its action and the whole observation; what the observation contributes is the
+    same at every flow step, so it is computed once (`encode`) and handed to `forward`.
     """
 
     def __init__(
@@ -66,10 +67,10 @@ class Mixer(nn.Module):
         obs_dim: int,
         action_dim: int,
         horizon: int,
-        channels: int = 128,
-        row_hidden: int = 64,
-        channel_hidden: int = 256,
-        blocks: int = 4,
+        channels: int = 96,
+        row_hidden: int = 48,
+        channel_hidden: int = 192,
+        blocks: int = 3,
     ) -> None:
         super().__init__()
         self.channels = channels

@@ -1,4 +1,4 @@
-"""Conditional flow matching on chunks: the loss, and a training run that can be stopped and resumed to the bit."""
+"""Conditional flow matching on chunks: the loss, and a training run that resumes to the bit."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 
 from policies.flow import FlowPolicy
-from rtc.errors import CheckpointError
+from rtc.errors import CheckpointError, InvalidArgument
 from rtc.serialise import whole_file
 
 STATE = "training.pt"
@@ -23,9 +23,10 @@ STATE = "training.pt"
 class TrainingRecipe:
     """How a policy is trained; written into its recipe.json.
 
-    steps: optimiser steps. batch_size: chunks a step. learning_rate: its peak, reached after `warmup` steps and followed
-    by a half cosine down to a hundredth. ema_decay: of the averaged weights that are kept. clip: largest gradient norm.
-    validation: every how manieth episode is held out.
+    steps: optimiser steps. batch_size: chunks a step. learning_rate: its peak, reached after `warmup` steps
+    and followed by a half cosine down to a hundredth. ema_decay: of the averaged weights that are kept.
+    clip: largest gradient norm. validation: each episode whose seed is a multiple of it is held out.
+    Raises InvalidArgument for counts below 1 and for a learning rate that is not positive and finite.
     """
 
     steps: int = 8000
@@ -37,6 +38,13 @@ class TrainingRecipe:
     clip: float = 1.0
     validation: int = 25
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "warmup", "validation"):
+            if getattr(self, name) < 1:
+                raise InvalidArgument(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if not 0.0 < self.learning_rate < math.inf:
+            raise InvalidArgument(f"learning_rate is {self.learning_rate}; it must be positive and finite")
 
     def rate(self, step: int) -> float:
         """The learning rate of optimiser step `step`, counted from 0."""
@@ -50,9 +58,10 @@ def flow_matching_loss(
     chunks: Float[Tensor, "batch horizon action_dim"],
     generator: Generator | None = None,
 ) -> Float[Tensor, ""]:
-    """E |v(x_tau, tau | obs) - (a - noise)|^2 with x_tau = (1 - tau) noise + tau a, tau uniform (Lipman et al. 2023).
+    """E |v(x_tau, tau | obs) - (a - noise)|^2 with x_tau = (1 - tau) noise + tau a, tau uniform.
 
     `chunks` are normalised; the mean runs over the batch, the rows and the action dimensions.
+    Source: Lipman et al. 2023, eq. 23 with sigma_min = 0.
     """
     tau = torch.rand(len(chunks), generator=generator)
     noise = torch.randn(chunks.shape, generator=generator)
@@ -92,11 +101,15 @@ class Training:
         torch.nn.utils.clip_grad_norm_(self.policy.parameters(), recipe.clip)
         self.optimiser.step()
         self.step += 1
-        # young averages forget faster, so that the initial weights leave them
-        decay = min(recipe.ema_decay, self.step / (self.step + 10))
-        with torch.no_grad():
-            torch._foreach_lerp_(list(self.average.parameters()), list(self.policy.parameters()), 1 - decay)
+        self._average_weights()
         return loss.item()
+
+    @torch.no_grad()
+    def _average_weights(self) -> None:
+        # young averages forget faster, so that the initial weights leave them
+        decay = min(self.recipe.ema_decay, self.step / (self.step + 10))
+        for averaged, current in zip(self.average.parameters(), self.policy.parameters(), strict=True):
+            averaged.lerp_(current, 1 - decay)
 
     @torch.no_grad()
     def held_out_loss(
@@ -125,16 +138,28 @@ class Training:
             torch.save(state, temporary)
 
     def resume(self, folder: Path) -> None:
-        """Go on from what `save` kept. Raises CheckpointError if it is damaged or belongs to another recipe."""
+        """Go on from what `save` kept.
+
+        Raises CheckpointError if it is damaged, or belongs to another recipe, policy or data set (which its
+        normalisation tells).
+        """
         path = folder / STATE
         try:
             state: dict[str, Any] = torch.load(path, weights_only=True)
+            before, weights = dict(state["recipe"]), dict(state["policy"])
         except Exception as error:  # a damaged zip or pickle surfaces as many exception types
             raise CheckpointError(f"{path} is damaged ({error}); delete {folder} and train again") from error
-        if state["recipe"] != asdict(self.recipe):
-            differing = [key for key, value in asdict(self.recipe).items() if state["recipe"].get(key) != value]
+        now = self.policy.state_dict()
+        normalisation = [name for name, _ in self.policy.named_buffers() if name in now]
+        differing = [name for name, value in asdict(self.recipe).items() if before.get(name) != value]
+        if {name: value.shape for name, value in now.items()} != {n: v.shape for n, v in weights.items()}:
+            differing.append("policy")
+        elif not all(torch.equal(now[name], weights[name]) for name in normalisation):
+            differing.append("data set")
+        if differing:
             raise CheckpointError(
-                f"{path} was trained with another {', '.join(differing)}; give the same to resume, or use --force"
+                f"{path} was trained with another {', '.join(differing)}; "
+                "give the same to resume, or use --force"
             )
         self.policy.load_state_dict(state["policy"])
         self.average.load_state_dict(state["average"])

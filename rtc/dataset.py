@@ -1,15 +1,14 @@
-"""Demonstrations on disk: a folder of shards, one safetensors file each, and a manifest that says how they were made.
+"""Demonstrations on disk: a folder of shards, and a manifest that says how they were made.
 
 ```
-DIR/manifest.json              task, recipe, seeds, versions; written first, so that a resumed run can compare
-DIR/shard-00000.safetensors    obs [n, obs_dim], chunks [n, horizon, action_dim], episode [n], success [episodes]
+DIR/manifest.json              task, recipe, seeds, versions; written first: a resumed run compares
+DIR/shard-00000.safetensors    obs [n, obs_dim], chunks [n, horizon, action_dim], episode [n],
+                               success [episodes]
 ```
 """
 
 from __future__ import annotations
 
-import json
-import os
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from rtc.errors import DatasetError
+from rtc.serialise import read_json, whole_file
+
+MANIFEST = "manifest.json"
 
 
 @dataclass
@@ -50,12 +52,9 @@ def shard_path(folder: Path, index: int) -> Path:
 
 def write_shard(folder: Path, index: int, demonstrations: Demonstrations) -> None:
     """Write one shard; it is there whole or not at all."""
-    path = shard_path(folder, index)
-    unfinished = path.with_suffix(".unfinished")
-    save_file(
-        {field.name: getattr(demonstrations, field.name) for field in fields(demonstrations)}, unfinished
-    )
-    os.replace(unfinished, path)
+    arrays = {field.name: getattr(demonstrations, field.name) for field in fields(demonstrations)}
+    with whole_file(shard_path(folder, index)) as temporary:
+        save_file(arrays, temporary)
 
 
 def read_demonstrations(folder: Path, task: str | None = None) -> tuple[Demonstrations, dict[str, Any]]:
@@ -63,21 +62,17 @@ def read_demonstrations(folder: Path, task: str | None = None) -> tuple[Demonstr
 
     Raises DatasetError when the folder is not a finished data set, is damaged, or was made for another task.
     """
-    try:
-        manifest = json.loads((folder / "manifest.json").read_text())
-        count = int(manifest["shards"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DatasetError(
-            f"{folder} holds no readable manifest.json ({error}); write one with `rtc demos`"
-        ) from error
+    manifest = _read_manifest(folder / MANIFEST)
     if task is not None and manifest["task"] != task:
         raise DatasetError(
             f"{folder} holds demonstrations of {manifest['task']}, not of {task}; pass --task or --data"
         )
+    count = manifest["shards"]
     missing = [index for index in range(count) if not shard_path(folder, index).exists()]
     if missing:
         raise DatasetError(
-            f"{folder} lacks {len(missing)} of {count} shards; run the same `rtc demos` command again to finish it"
+            f"{folder} lacks {len(missing)} of {count} shards; "
+            "give the same `rtc demos` command again to finish it"
         )
     parts = []
     for index in range(count):
@@ -85,6 +80,17 @@ def read_demonstrations(folder: Path, task: str | None = None) -> tuple[Demonstr
             parts.append(Demonstrations(**load_file(shard_path(folder, index))))
         except (SafetensorError, TypeError) as error:
             raise DatasetError(
-                f"{shard_path(folder, index)} is damaged ({error}); delete it and resume"
+                f"{shard_path(folder, index)} is damaged ({error}); "
+                "delete it and give the same `rtc demos` command again"
             ) from error
     return Demonstrations.concatenate(parts), manifest
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    try:
+        manifest = read_json(path)
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{path} is missing or damaged ({error}); record it with `rtc demos`") from error
+    if not isinstance(manifest, dict) or "task" not in manifest or not manifest.get("shards"):
+        raise DatasetError(f"{path} does not say its task and shards; record it with `rtc demos`")
+    return manifest

@@ -186,7 +186,8 @@ def in_workers(jobs: Sequence[Callable[[], Result]], workers: int) -> Generator[
     finally:
         for process in set(multiprocessing.active_children()) - others:
             process.terminate()
-        pool.shutdown(wait=False, cancel_futures=True)
+            process.join()
+        pool.shutdown(cancel_futures=True)
 
 
 @contextmanager

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import imageio.v2 as imageio
 import numpy as np
@@ -54,7 +56,7 @@ def test_the_paired_interval_is_the_normal_one_for_many_pairs() -> None:
     generator = np.random.default_rng(0)
     first, second = generator.random((2, 2000)) < np.array([[0.8], [0.5]])
     difference = first.astype(float) - second
-    estimate = paired_difference(first, second)
+    estimate = paired_difference(first.tolist(), second.tolist())
     half = 1.96 * difference.std() / np.sqrt(2000)
     assert estimate.value == pytest.approx(difference.mean())
     assert (estimate.low, estimate.high) == pytest.approx(
@@ -70,7 +72,7 @@ def test_pairs_that_agree_leave_no_doubt() -> None:
 
 
 def test_the_paired_interval_is_reproducible() -> None:
-    first, second = np.random.default_rng(1).random((2, 40)) < 0.5
+    first, second = (np.random.default_rng(1).random((2, 40)) < 0.5).tolist()
     assert paired_difference(first, second) == paired_difference(first, second)
 
 
@@ -169,7 +171,8 @@ def test_a_finished_episode_freezes_and_says_how_it_ended() -> None:
 def test_the_video_shows_all_side_by_side_at_half_speed(tmp_path: Path) -> None:
     films = [grey_film("naive", 4, success=False), grey_film("realtime", 10, success=True)]
     write_video(films, tmp_path / "video.mp4")
-    with imageio.get_reader(tmp_path / "video.mp4") as reader:
+    reader: Any = imageio.get_reader(tmp_path / "video.mp4")
+    with closing(reader):
         assert reader.get_meta_data()["fps"] == 25  # 50 Hz control
         frames = [np.asarray(frame) for frame in reader]
     assert frames[0].shape == (64 + CAPTION, 2 * 96, 3)

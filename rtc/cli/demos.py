@@ -12,45 +12,51 @@ import click
 from rich.console import Console
 
 from envs.demos import Recipe, record
+from envs.reach_past_post import ReachPastPost
 from rtc.cli.build import check_task, make_env
 from rtc.cli.progress import counted
 from rtc.cli.provenance import available_cores, commit, versions
-from rtc.dataset import read_demonstrations, shard_path, write_shard
+from rtc.dataset import MANIFEST, read_demonstrations, shard_path, write_shard
 from rtc.errors import OutputExists
 from rtc.serialise import read_json, write_json
 from rtc.sweep import in_workers
 
 SHARD = 50  # episodes; a shard is what an interrupted recording loses
-MANIFEST = "manifest.json"
 
 
 def record_shard(task: str, folder: Path, index: int, seeds: list[int], recipe: Recipe) -> None:
     """Record one shard and write it."""
-    write_shard(folder, index, record(partial(_expert_env, task), seeds, recipe))
+    write_shard(folder, index, record(partial(expert_env, task), seeds, recipe))
 
 
-def _expert_env(task: str) -> Any:
-    return make_env(task).unwrapped
+def expert_env(task: str) -> ReachPastPost:
+    """The env of `task`, bare, as its expert needs it."""
+    env = make_env(task).unwrapped
+    assert isinstance(env, ReachPastPost), "every task has this expert"
+    return env
 
 
 def begin(folder: Path, manifest: dict[str, Any], force: bool) -> None:
     """Make `folder` ready to record into, or to go on recording the same; never mixes two recipes."""
-    try:
-        before = read_json(folder / MANIFEST)
-    except FileNotFoundError:
-        before = None
-        if folder.exists() and any(folder.iterdir()):
-            raise OutputExists(f"{folder} holds something else; choose another --out") from None
-    if before is not None and not force:
-        differing = [key for key, value in manifest.items() if before.get(key) != value]
-        if differing:
+    if folder.exists() and any(folder.iterdir()):
+        try:
+            before = dict(read_json(folder / MANIFEST))
+        except (OSError, ValueError, TypeError):
             raise OutputExists(
-                f"{folder} was recorded with another {', '.join(differing)}; choose another --out, or use --force"
+                f"{folder} holds something else, or a damaged {MANIFEST}; "
+                "it is left alone: choose another --out"
+            ) from None
+        differing = [key for key, value in manifest.items() if before.get(key) != value]
+        if not (differing or force):
+            return  # and the manifest keeps the commit that it was begun with
+        if not force:
+            raise OutputExists(
+                f"{folder} was recorded with another {', '.join(differing)}; "
+                "choose another --out, or use --force"
             )
-    if force:
         for shard in folder.glob("shard-*.safetensors"):
             shard.unlink()
-    write_json(folder / MANIFEST, manifest)
+    write_json(folder / MANIFEST, manifest | {"commit": commit()})
 
 
 @click.command()
@@ -68,14 +74,45 @@ def begin(folder: Path, manifest: dict[str, Any], force: bool) -> None:
     help="Seed of the first episode, then +1.",
 )
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the data set.")
+@click.option(
+    "--max-prefix",
+    type=click.IntRange(0, Recipe.horizon),
+    default=Recipe.max_prefix,
+    show_default=True,
+    help="Longest committed prefix before the expert, ticks; 0 records the expert alone.",
+)
+@click.option(
+    "--offset",
+    type=click.FloatRange(0),
+    default=Recipe.offset,
+    show_default=True,
+    help="Constant disturbance of half the prefixes, standard deviation, action units.",
+)
+@click.option(
+    "--white",
+    type=click.FloatRange(0),
+    default=Recipe.white,
+    show_default=True,
+    help="White disturbance of the same prefixes, standard deviation, action units.",
+)
 @click.option("--workers", type=click.IntRange(1), default=None, help="Processes.  [default: all cores]")
 @click.option("--force", is_flag=True, help="Replace a data set that was recorded with other arguments.")
-def demos(task: str, episodes: int, seed: int, out: Path, workers: int | None, force: bool) -> None:
+def demos(
+    task: str,
+    episodes: int,
+    seed: int,
+    out: Path,
+    max_prefix: int,
+    offset: float,
+    white: float,
+    workers: int | None,
+    force: bool,
+) -> None:
     """Record the expert: after committed prefixes of random length, disturbed while it acts.
 
     An interrupted recording goes on where it stopped when the same command is given again.
     """
-    name, recipe = check_task(task), Recipe()
+    name, recipe = check_task(task), Recipe(max_prefix=max_prefix, offset=offset, white=white)
     seeds = list(range(seed, seed + episodes))
     shards = [seeds[start : start + SHARD] for start in range(0, episodes, SHARD)]
     manifest = {
@@ -90,16 +127,16 @@ def demos(task: str, episodes: int, seed: int, out: Path, workers: int | None, f
     missing = [index for index in range(len(shards)) if not shard_path(out, index).exists()]
     jobs = [partial(record_shard, name, out, index, shards[index], recipe) for index in missing]
     console = Console(stderr=True)
+    done = episodes - sum(len(shards[index]) for index in missing)
     with (
-        counted(console, "recording", episodes, "episodes") as advance,
+        counted(console, "recording", episodes, "episodes", done) as advance,
         closing(in_workers(jobs, workers or available_cores())) as results,
     ):
-        advance(episodes - sum(len(shards[index]) for index in missing))
         for index, _ in results:
             advance(len(shards[missing[index]]))
-    demonstrations, _ = read_demonstrations(out, name)
+    demonstrations, begun = read_demonstrations(out, name)
     console.print(
         f"{len(demonstrations.obs)} chunks from {episodes} episodes in {out}; "
         f"the expert succeeded in {100 * demonstrations.success.mean():.1f} % of them"
     )
-    write_json(out / MANIFEST, manifest | {"commit": commit(), "chunks": len(demonstrations.obs)})
+    write_json(out / MANIFEST, begun | {"chunks": len(demonstrations.obs)})

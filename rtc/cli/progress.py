@@ -47,8 +47,13 @@ class SweepProgress:
 
 
 @contextmanager
-def counted(console: Console, what: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
-    """A bar over `total` units with their rate and the time left; yields the function that advances it."""
+def counted(
+    console: Console, what: str, total: int, unit: str, done: int = 0
+) -> Iterator[Callable[[int], None]]:
+    """A bar over `total` units with their rate and the time left; yields the function that advances it.
+
+    done: units that an earlier run did; they say nothing about speed.
+    """
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -59,12 +64,12 @@ def counted(console: Console, what: str, total: int, unit: str) -> Iterator[Call
         console=console,
         disable=not console.is_terminal,
     )
-    task, start, done = bar.add_task(what, total=total, rate=""), perf_counter(), 0
+    task, start, counted_here = bar.add_task(what, total=total, completed=done, rate=""), perf_counter(), 0
 
     def advance(number: int) -> None:
-        nonlocal done
-        done += number
-        bar.update(task, advance=number, rate=f"{done / max(perf_counter() - start, 1e-9):,.1f}/s")
+        nonlocal counted_here
+        counted_here += number
+        bar.update(task, advance=number, rate=f"{counted_here / max(perf_counter() - start, 1e-9):,.1f}/s")
 
     with bar:
         yield advance

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+import os
 import tempfile
 from contextlib import suppress
 from dataclasses import asdict
+from functools import partial
+from math import isfinite
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -14,10 +18,11 @@ import torch
 from rich.console import Console
 
 from envs.demos import Recipe, record
-from policies.checkpoint import CONFIG, load_policy
+from policies.checkpoint import CONFIG, WEIGHTS, load_policy
 from policies.flow import FlowPolicy
 from policies.training import STATE, Training, TrainingRecipe
 from rtc.cli.build import check_task, make_env
+from rtc.cli.demos import expert_env
 from rtc.cli.progress import counted
 from rtc.cli.provenance import commit, machine, versions
 from rtc.dataset import Demonstrations, read_demonstrations
@@ -28,12 +33,14 @@ from rtc.runtime.strategies import make_strategy
 from rtc.serialise import whole_file, write_json
 
 REPORT_EVERY = 100  # optimiser steps between two points of the loss curve
-SAVE_EVERY = 500  # optimiser steps that an interrupted training loses at most
+SAVE_EVERY = 500  # optimiser steps that an interrupted training loses at most; a multiple of REPORT_EVERY
+RECIPE = "recipe.json"
+
+Rows = tuple[torch.Tensor, torch.Tensor]
+"""Observations [n, obs_dim] and normalised chunks [n, horizon, action_dim]."""
 
 
-def split(
-    demonstrations: Demonstrations, policy: FlowPolicy, every: int
-) -> tuple[tuple[torch.Tensor, ...], ...]:
+def split(demonstrations: Demonstrations, policy: FlowPolicy, every: int) -> tuple[Rows, Rows]:
     """(obs, normalised chunks) to train on, and the same of every `every`th episode, held out."""
     obs, chunks = torch.from_numpy(demonstrations.obs), torch.from_numpy(demonstrations.chunks)
     held_out = torch.from_numpy(demonstrations.episode % every == 0)
@@ -42,16 +49,41 @@ def split(
     return (obs[~held_out], chunks[~held_out]), (obs[held_out], chunks[held_out])
 
 
-def fit(training: Training, data: tuple, held_out: tuple, folder: Path, console: Console) -> None:
-    """Train to the end of the recipe, keeping the state in `folder`; Ctrl-C loses what came after the last save."""
+def begin(folder: Path, force: bool) -> None:
+    """Refuse a folder that is not ours to write into; with `force`, forget the training that it holds.
+
+    A checkpoint is finished once its training's state is gone; until then an older one stays as it is.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        finished, unfinished = (folder / CONFIG).exists(), (folder / STATE).exists()
+        if not (finished or unfinished):
+            raise OutputExists(f"{folder} holds something else; it is left alone: choose another --out")
+        if finished and not unfinished and not force:
+            raise OutputExists(
+                f"{folder} holds a finished checkpoint; choose another --out, or replace it with --force"
+            )
+        if force:
+            (folder / STATE).unlink(missing_ok=True)
+
+
+def fit(training: Training, data: Rows, held_out: Rows, folder: Path, console: Console) -> None:
+    """Train to the end of the recipe with the state in `folder`; Ctrl-C loses what came after the last save.
+
+    Raises RtcError as soon as the loss is not finite.
+    """
     recipe, running = training.recipe, []
-    with counted(console, "training", recipe.steps, "steps") as advance:
-        advance(training.step)
+    training.save(folder)  # from the start the folder says whose it is
+    with counted(console, "training", recipe.steps, "steps", training.step) as advance:
         while training.step < recipe.steps:
             running.append(training.advance(*data))
             advance(1)
             if training.step % REPORT_EVERY == 0 or training.step == recipe.steps:
                 point = {"step": training.step, "loss": sum(running) / len(running)}
+                if not isfinite(point["loss"]):
+                    raise RtcError(
+                        f"the loss is {point['loss']} at step {training.step}: the training diverged; "
+                        "use a lower --learning-rate and another --out"
+                    )
                 training.curve.append(point | {"held_out": training.held_out_loss(*held_out)})
                 running = []
             if training.step % SAVE_EVERY == 0:
@@ -129,17 +161,14 @@ def train(
 ) -> None:
     """Train a flow-matching policy; writes config.json, model.safetensors, recipe.json and loss.png.
 
-    An interrupted training goes on from its last save, exactly as it would have, when the same command is given again.
+    An interrupted training goes on from its last save, exactly as it would have, when the same command is
+    given again without --force.
     """
     name = check_task(task)
     demonstrations, manifest = read_demonstrations(data, name)
-    if (out / CONFIG).exists() and not force:
-        raise OutputExists(
-            f"{out} holds a finished checkpoint; choose another --out, or replace it with --force"
-        )
+    recipe = TrainingRecipe(steps=steps, batch_size=batch_size, learning_rate=learning_rate, seed=seed)
     if threads is not None:
         torch.set_num_threads(threads)
-    recipe = TrainingRecipe(steps=steps, batch_size=batch_size, learning_rate=learning_rate, seed=seed)
     torch.manual_seed(seed)
     obs_dim, (horizon, action_dim) = demonstrations.obs.shape[1], demonstrations.chunks.shape[1:]
     policy = FlowPolicy(name, obs_dim, action_dim, horizon)
@@ -148,8 +177,9 @@ def train(
         raise InvalidArgument(
             f"{data} has too few episodes to hold out every {recipe.validation}th; record more"
         )
+    begin(out, force)
     training = Training(policy, recipe)
-    if (out / STATE).exists() and not force:
+    if (out / STATE).exists():
         training.resume(out)
     start, console = perf_counter(), Console(stderr=True)
     fit(training, train_set, held_out, out, console)
@@ -176,9 +206,11 @@ def finish(training: Training, out: Path, manifest: dict[str, Any], seconds: flo
         "versions": versions(),
         "machine": machine(),
     }
-    write_json(out / "recipe.json", document)
-    training.average.save_pretrained(out)
-    (out / "README.md").unlink(missing_ok=True)  # the hub's template, which says nothing
+    write_json(out / RECIPE, document)
+    with tempfile.TemporaryDirectory(dir=out) as fresh:  # leaves behind the hub's README, which says nothing
+        training.average.save_pretrained(fresh)
+        for name in (WEIGHTS, CONFIG):
+            os.replace(Path(fresh) / name, out / name)
     (out / STATE).unlink(missing_ok=True)
 
 
@@ -194,13 +226,13 @@ def train_check(episodes: int, steps: int) -> None:
     torch.manual_seed(recipe.seed)
     with counted(console, "recording", episodes, "episodes") as advance:
         demonstrations = record(
-            lambda: make_env("ReachPastPost-v0").unwrapped,
+            partial(expert_env, "ReachPastPost-v0"),
             list(range(1_000_000, 1_000_000 + episodes)),
             Recipe(),
             on_episode=lambda: advance(1),
         )
     policy = FlowPolicy("ReachPastPost-v0", 18, 3, channels=48, row_hidden=32, channel_hidden=96, blocks=2)
-    untrained = FlowPolicy("ReachPastPost-v0", 18, 3, channels=48, row_hidden=32, channel_hidden=96, blocks=2)
+    untrained = copy.deepcopy(policy)
     train_set, held_out = split(demonstrations, policy, recipe.validation)
     training = Training(policy, recipe)
     before = training.held_out_loss(*held_out)
@@ -211,7 +243,8 @@ def train_check(episodes: int, steps: int) -> None:
     after = training.curve[-1]["held_out"]
     returns = [evaluate(candidate, range(32)) for candidate in (untrained.eval(), trained)]
     click.echo(
-        f"held-out loss {before:.3f} -> {after:.3f}; mean return untrained {returns[0]:.2f}, trained {returns[1]:.2f}"
+        f"held-out loss {before:.3f} -> {after:.3f}; "
+        f"mean return untrained {returns[0]:.2f}, trained {returns[1]:.2f}"
     )
     if not (after < 0.8 * before and returns[1] > returns[0] + 0.3):
         raise RtcError("training does not work: the loss should fall by a fifth and the return rise by 0.3")
@@ -224,4 +257,6 @@ def evaluate(policy: FlowPolicy, seeds: range) -> float:
     episodes, _ = rollout_batch(
         envs, strategy, execution_horizon=4, delay=ConstantDelay(0), seeds=list(seeds)
     )
+    for env in envs:
+        env.close()
     return sum(episode.total_reward for episode in episodes) / len(episodes)

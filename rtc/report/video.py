@@ -70,7 +70,7 @@ def panel(film: Film, index: int) -> UInt8[np.ndarray, "height width 3"]:
     draw = ImageDraw.Draw(image)
     right = image.width - 12
     seconds = min(index, len(film.frames) - 1) * film.tick_seconds
-    draw.rectangle((0, 0, 5, CAPTION), colour(film.strategy))
+    draw.rectangle((0, 0, 5, CAPTION - 1), colour(film.strategy))
     draw.text((16, 19), film.strategy, colour(film.strategy), _font(22), "lm")
     draw.text((16, 44), _delay(film), FAINT, _font(15), "lm")
     draw.text((right, 19), f"{seconds:.2f} s", INK, _font(22), "rm")

@@ -1,0 +1,136 @@
+"""What the benchmarks share: settings in, success on the same seeds out, resumable, as one JSON document."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from rich.console import Console
+
+from policies.checkpoint import CONFIG, WEIGHTS
+from rtc.cli.build import Builder, execution_horizon
+from rtc.cli.document import timing_document
+from rtc.cli.progress import SweepProgress
+from rtc.cli.provenance import available_cores, commit, machine, versions
+from rtc.report.statistics import Estimate, paired_difference, summarise
+from rtc.run_folder import fingerprint, open_folder
+from rtc.serialise import write_json
+from rtc.sweep import Cell, split, sweep
+
+RESULTS = Path(__file__).parent / "results"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One way of executing chunks at one delay; `options` go to `make_strategy`."""
+
+    strategy: str
+    delay: int
+    execution_horizon: int
+    options: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def label(self) -> str:
+        """The strategy and its options, without delay and execution horizon."""
+        return " ".join([self.strategy, *(str(value) for _, value in self.options)])
+
+    @property
+    def name(self) -> str:
+        """Unique, fit for a file name."""
+        options = "".join(f"-{key}={value}" for key, value in self.options)
+        return f"{self.strategy}-d{self.delay}-s{self.execution_horizon}{options}"
+
+
+def setting(builder: Builder, strategy: str, delay: int, rule: str, **options: Any) -> Setting:
+    """A setting with the execution horizon that `rule` means at this delay; raises InvalidArgument if illegal."""
+    rows = execution_horizon(rule, builder.strategy(strategy)(), delay)
+    return Setting(strategy, delay, rows, tuple(sorted(options.items())))
+
+
+def run(
+    settings: Sequence[Setting],
+    builder: Builder,
+    *,
+    out: Path,
+    seeds: range,
+    batch: int = 64,
+    starvation: str = "zero",
+) -> dict[str, Any]:
+    """Simulate every setting on the same seeds with all cores, resuming from `out`'s work folder; the document.
+
+    A setting that is listed twice is simulated once.
+    """
+    settings = list(dict.fromkeys(settings))
+    cells = {
+        item: Cell(
+            item.name,
+            builder.env(),
+            builder.strategy(item.strategy, **dict(item.options)),
+            item.delay,
+            item.execution_horizon,
+            starvation,  # type: ignore[arg-type]
+        )
+        for item in settings
+    }
+    shards = split(cells.values(), seeds, batch)
+    decisive = {
+        "task": builder.task,
+        "policy_sha256": fingerprint(builder.folder / CONFIG, builder.folder / WEIGHTS),
+        "seeds": [seeds[0], seeds[-1]],
+        "batch": batch,
+        "starvation": starvation,
+        "versions": versions(),
+    }
+    work = open_folder(out.with_suffix(".work"), decisive, force=False)
+    fresh: list[str] = []
+    start = perf_counter()
+    with SweepProgress(len(cells) * len(seeds), Console(stderr=True), enabled=True) as progress:
+
+        def on_shard(shard: Any, result: Any, stored: bool) -> None:
+            progress.on_shard(shard, result, stored)
+            if not stored:
+                fresh.append(shard.name)
+
+        results = sweep(shards, work.cells, workers=available_cores(), on_shard=on_shard)
+    document = decisive | {"commit": commit(), "machine": machine(), "horizon": builder.policy.horizon}
+    document["timing"] = timing_document(results, fresh, perf_counter() - start)
+    document["cells"] = [
+        _cell_document(item, [record for shard in shards if shard.cell is cells[item] for record in results[shard.name].episodes])
+        for item in settings
+    ]
+    write_json(out, document)
+    shutil.rmtree(work.path)
+    return document
+
+
+def _cell_document(item: Setting, records: list[dict[str, Any]]) -> dict[str, Any]:
+    summary = asdict(summarise(item.strategy, item.delay, item.execution_horizon, records))
+    summary["success"] = summary["success"]._asdict() if isinstance(summary["success"], Estimate) else summary["success"]
+    # one character an episode, in the order of the seeds: enough to pair any two cells
+    outcomes = "".join("1" if record["success"] else "0" for record in records)
+    return {"label": item.label, "options": dict(item.options), "outcomes": outcomes} | summary
+
+
+def difference(first: dict[str, Any], second: dict[str, Any]) -> Estimate:
+    """Success of `first` minus success of `second`, paired by seed, with its 95 % bootstrap interval."""
+    return paired_difference([int(mark) for mark in first["outcomes"]], [int(mark) for mark in second["outcomes"]])
+
+
+def percent(estimate: Estimate | dict[str, float] | Sequence[float]) -> str:
+    """`87 [84, 90]`: per cent with its interval."""
+    value, low, high = estimate.values() if isinstance(estimate, dict) else estimate
+    return f"{100 * value:.0f} [{100 * low:.0f}, {100 * high:.0f}]"
+
+
+def write_between(page: Path, name: str, text: str) -> None:
+    """Replace what stands between `<!-- NAME -->` and `<!-- /NAME -->` in a page of docs/."""
+    begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+    before, _, rest = page.read_text().partition(begin)
+    _, found, after = rest.partition(end)
+    if not found:
+        raise ValueError(f"{page} has no {begin} ... {end} to write the table into")
+    page.write_text(f"{before}{begin}\n{text.strip()}\n{end}{after}")
