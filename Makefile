@@ -34,7 +34,7 @@ test: setup  ## the whole test suite, on two workers, without a screen
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 bench: setup  ## the delay sweep behind the figures in docs/ (long)
-	$(BIN)/python benchmarks/delay_sweep.py
+	$(BIN)/python -m benchmarks.delay_sweep
 
 rollout: setup  ## the main job: every strategy at every delay, into out/rollout
 	$(BIN)/rtc rollout --out out/rollout --force

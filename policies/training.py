@@ -148,7 +148,9 @@ class Training:
             state: dict[str, Any] = torch.load(path, weights_only=True)
             before, weights = dict(state["recipe"]), dict(state["policy"])
         except Exception as error:  # a damaged zip or pickle surfaces as many exception types
-            raise CheckpointError(f"{path} is damaged ({error}); delete {folder} and train again") from error
+            raise CheckpointError(
+                f"{path} is damaged ({type(error).__name__}); delete it and train again"
+            ) from error
         now = self.policy.state_dict()
         normalisation = [name for name, _ in self.policy.named_buffers() if name in now]
         differing = [name for name, value in asdict(self.recipe).items() if before.get(name) != value]

@@ -91,6 +91,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
         manifest = read_json(path)
     except (OSError, ValueError) as error:
         raise DatasetError(f"{path} is missing or damaged ({error}); record it with `rtc demos`") from error
-    if not isinstance(manifest, dict) or "task" not in manifest or not manifest.get("shards"):
+    shards = manifest.get("shards") if isinstance(manifest, dict) and "task" in manifest else None
+    if not isinstance(shards, int) or shards < 1:
         raise DatasetError(f"{path} does not say its task and shards; record it with `rtc demos`")
     return manifest

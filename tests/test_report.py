@@ -152,18 +152,18 @@ def test_the_plot_is_written_whole(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["plot.png"]
 
 
-def grey_film(strategy: str, count: int, success: bool) -> Film:
+def grey_film(strategy: str, count: int, success: bool, width: int = 96) -> Film:
     """Frame k is a flat grey of 10 k."""
-    frames = [np.full((64, 96, 3), 10 * index, np.uint8) for index in range(count)]
+    frames = [np.full((64, width, 3), 10 * index, np.uint8) for index in range(count)]
     return Film(strategy, 4, 0.02, record(success=success), frames)
 
 
 def test_a_finished_episode_freezes_and_says_how_it_ended() -> None:
-    film = grey_film("naive", 4, success=False)
+    film = grey_film("naive", 4, success=False, width=240)
     assert panel(film, 2)[CAPTION:].max() == 20
     assert np.array_equal(panel(film, 3), panel(film, 9))
     assert film.outcome == "collision"
-    early, late = panel(film, 2)[30:CAPTION, 48:], panel(film, 3)[30:CAPTION, 48:]
+    early, late = panel(film, 2)[36:CAPTION, 120:], panel(film, 3)[36:CAPTION, 120:]
     assert early.min() == 255  # nothing there yet
     assert late.min() < 255
 
