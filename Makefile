@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 PACKAGES := rtc policies envs tests benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check format test bench rollout train-check build clean
+.PHONY: help setup check format test bench study ablation-policies rollout train-check build clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,23 @@ test: setup  ## the whole test suite, on two workers, without a screen
 
 bench: setup  ## the delay sweep behind the figures in docs/ (long)
 	$(BIN)/python -m benchmarks.delay_sweep
+
+# Everything that docs/ quotes; the pieces go on where they stopped.
+study: bench ablation-policies  ## all committed results: sweep, gates, ablations (hours)
+	$(BIN)/python -m benchmarks.gates
+	$(BIN)/python -m benchmarks.ablations
+
+ablation-policies: out/policies/no-spread/recipe.json out/policies/steps-500/recipe.json out/policies/steps-1500/recipe.json
+
+out/demos/%/done: $(INSTALLED)
+	$(BIN)/rtc demos --out out/demos/$* $(if $(filter no-spread,$*),--episodes 5000 --max-prefix 0,--episodes 9000)
+	touch $@
+
+out/policies/no-spread/recipe.json: out/demos/no-spread/done
+	$(BIN)/rtc train --data out/demos/no-spread --steps 5000 --out $(@D)
+
+out/policies/steps-%/recipe.json: out/demos/ReachPastPost-v0/done
+	$(BIN)/rtc train --data out/demos/ReachPastPost-v0 --steps $* --out $(@D)
 
 rollout: setup  ## the main job: every strategy at every delay, into out/rollout
 	$(BIN)/rtc rollout --out out/rollout --force

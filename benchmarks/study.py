@@ -46,7 +46,7 @@ class Setting:
 
 
 def setting(builder: Builder, strategy: str, delay: int, rule: str, **options: Any) -> Setting:
-    """A setting with the execution horizon that `rule` means at this delay; raises InvalidArgument if illegal."""
+    """A setting with the execution horizon that `rule` means here; raises InvalidArgument if illegal."""
     rows = execution_horizon(rule, builder.strategy(strategy)(), delay)
     return Setting(strategy, delay, rows, tuple(sorted(options.items())))
 
@@ -58,9 +58,8 @@ def run(
     out: Path,
     seeds: range,
     batch: int = 64,
-    starvation: str = "zero",
 ) -> dict[str, Any]:
-    """Simulate every setting on the same seeds with all cores, resuming from `out`'s work folder; the document.
+    """Simulate every setting on the same seeds with all cores, resuming what was begun; the document.
 
     A setting that is listed twice is simulated once.
     """
@@ -72,7 +71,7 @@ def run(
             builder.strategy(item.strategy, **dict(item.options)),
             item.delay,
             item.execution_horizon,
-            starvation,  # type: ignore[arg-type]
+            builder.starvation,
         )
         for item in settings
     }
@@ -82,7 +81,6 @@ def run(
         "policy_sha256": fingerprint(builder.folder / CONFIG, builder.folder / WEIGHTS),
         "seeds": [seeds[0], seeds[-1]],
         "batch": batch,
-        "starvation": starvation,
         "versions": versions(),
     }
     work = open_folder(out.with_suffix(".work"), decisive, force=False)
@@ -99,7 +97,15 @@ def run(
     document = decisive | {"commit": commit(), "machine": machine(), "horizon": builder.policy.horizon}
     document["timing"] = timing_document(results, fresh, perf_counter() - start)
     document["cells"] = [
-        _cell_document(item, [record for shard in shards if shard.cell is cells[item] for record in results[shard.name].episodes])
+        _cell_document(
+            item,
+            [
+                record
+                for shard in shards
+                if shard.cell is cells[item]
+                for record in results[shard.name].episodes
+            ],
+        )
         for item in settings
     ]
     write_json(out, document)
@@ -109,7 +115,9 @@ def run(
 
 def _cell_document(item: Setting, records: list[dict[str, Any]]) -> dict[str, Any]:
     summary = asdict(summarise(item.strategy, item.delay, item.execution_horizon, records))
-    summary["success"] = summary["success"]._asdict() if isinstance(summary["success"], Estimate) else summary["success"]
+    summary["success"] = (
+        summary["success"]._asdict() if isinstance(summary["success"], Estimate) else summary["success"]
+    )
     # one character an episode, in the order of the seeds: enough to pair any two cells
     outcomes = "".join("1" if record["success"] else "0" for record in records)
     return {"label": item.label, "options": dict(item.options), "outcomes": outcomes} | summary
@@ -117,7 +125,9 @@ def _cell_document(item: Setting, records: list[dict[str, Any]]) -> dict[str, An
 
 def difference(first: dict[str, Any], second: dict[str, Any]) -> Estimate:
     """Success of `first` minus success of `second`, paired by seed, with its 95 % bootstrap interval."""
-    return paired_difference([int(mark) for mark in first["outcomes"]], [int(mark) for mark in second["outcomes"]])
+    return paired_difference(
+        [int(mark) for mark in first["outcomes"]], [int(mark) for mark in second["outcomes"]]
+    )
 
 
 def percent(estimate: Estimate | dict[str, float] | Sequence[float]) -> str:

@@ -70,6 +70,8 @@ class ReachPastPost(ArmTask, EzPickle):
         super().__init__("reach_past_post", control, render_mode, image_size)
         self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (18,), np.float32)
         self.disturbances = disturbances
+        # What a robot without an action does: a target can be held, a force must not go on pushing.
+        self.metadata = self.metadata | {"starvation": "zero" if control == "force" else "hold"}
         self.goal = np.zeros(3)
         self.post = np.zeros(2)
         self._imagined: ReachPastPost | None = None
@@ -144,6 +146,11 @@ class ReachPastPost(ArmTask, EzPickle):
 
     def _info(self, failure: str | None, success: bool = False) -> dict[str, Any]:
         return {"is_success": success, "failure": failure, "position": self.position}
+
+    @staticmethod
+    def target_action(target: Vector) -> Vector:
+        """The action of position control that asks for `target` (metres); outside [-1, 1] if out of range."""
+        return (target - TARGET_CENTRE) / TARGET_RANGE
 
     def imagine(self) -> ReachPastPost:
         """A copy of this moment without disturbances, to look ahead in; the next call reuses the same copy.

@@ -1,11 +1,11 @@
-"""The analytic expert of "reach past a post": tangent steering round the post on a side that it picks at random."""
+"""The analytic expert of "reach past a post": tangent steering, on a side that it picks at random."""
 
 from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Float
 
-from envs.reach_past_post import DAMPING, MAX_FORCE, SPRING, TARGET_CENTRE, TARGET_RANGE, ReachPastPost
+from envs.reach_past_post import DAMPING, MAX_FORCE, SPRING, ReachPastPost
 
 CLEARANCE = 0.115  # metres between the axis of the post and the path of the load's centre
 EFFECTIVE_MASS = np.array(
@@ -17,7 +17,7 @@ CLIMB_SPEED = 0.4  # m/s, largest vertical speed
 
 
 class Expert:
-    """Heads for the goal; near the post it commits to a side, left or right at random, and steers along the tangent.
+    """Heads for the goal; near the post it steers along the tangent, left or right, as it drew at random.
 
     What it draws (side, speed, where it decides) is fixed for an episode and not visible in the observation.
     """
@@ -44,7 +44,7 @@ class Expert:
         return np.clip(self._action(env, force), -1.0, 1.0)
 
     def _heading(self, to_post: np.ndarray, to_goal: np.ndarray, velocity: np.ndarray) -> np.ndarray:
-        """Unit direction in the plane: straight for the goal, or along the tangent of the circle round the post."""
+        """Unit direction in the plane: straight for the goal, or along a tangent round the post."""
         straight = to_goal / (np.linalg.norm(to_goal) + 1e-9)
         ahead = float(to_post @ straight)
         offset = float(straight[0] * to_post[1] - straight[1] * to_post[0])  # > 0: the post is to the left
@@ -75,5 +75,4 @@ class Expert:
         """The action that exerts `force` (newton), in the control mode of `env`."""
         if env.control == "force":
             return force / MAX_FORCE
-        target = env.position + (force + DAMPING * env.velocity) / SPRING
-        return (target - TARGET_CENTRE) / TARGET_RANGE
+        return env.target_action(env.position + (force + DAMPING * env.velocity) / SPRING)

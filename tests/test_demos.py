@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -38,11 +39,12 @@ def test_a_label_is_the_prefix_and_then_what_the_expert_does(length: int) -> Non
 
 
 def test_a_label_lands_where_it_was_foreseen() -> None:
-    """Played open loop without disturbances, as the policy's chunks will be, in the precision of the data set."""
+    """Played open loop without disturbances, as chunks will be, in the precision of the data set."""
     env, expert = on_the_way(3)
     prefix = np.random.default_rng(0).uniform(-0.5, 0.5, (4, 3))
     label = foresee(env, expert, prefix, RECIPE.horizon)
-    end = env._imagined.position if env._imagined else None
+    assert env._imagined is not None
+    end = env._imagined.position
     exact, single = (env.predict_positions(chunk)[-1] for chunk in (label, label.astype(np.float32)))
     assert np.array_equal(exact, end)
     assert np.abs(single - end).max() < 1e-5
@@ -64,10 +66,7 @@ def test_chunks_of_one_state_spread_with_the_prefix() -> None:
 
     def chunks(recipe: Recipe) -> np.ndarray:
         return np.stack(
-            [
-                foresee(env, expert, _committed_prefix(plan, recipe, random), recipe.horizon)
-                for _ in range(40)
-            ]
+            [foresee(env, expert, _committed_prefix(plan, recipe, random), recipe.horizon) for _ in range(40)]
         )
 
     deterministic = chunks(replace(RECIPE, corrupted=0.0))
@@ -101,17 +100,16 @@ def test_corrupted_prefixes_move_by_an_offset_and_white_noise_of_the_recipe() ->
     assert max(np.abs(_committed_prefix(plan, wild, random)).max(initial=0) for _ in range(50)) == 1.0
 
 
-def test_an_episode_is_what_its_labels_say_disturbances_included() -> None:
-    """Every label but the first begins with rows of the plan before it, unless its prefix was corrupted."""
-    _, labels, _ = record_episode(ReachPastPost(), 1_000_000, replace(RECIPE, corrupted=0.0))
-    for before, label in zip(labels[:-1], labels[1:], strict=True):
-        executed = [
-            ticks
-            for ticks in range(1, RECIPE.max_executed + 1)
-            if np.array_equal(before[ticks : ticks + 1], label[:1])
-        ]
-        closed_loop_from_the_start = not executed  # its prefix was empty: the expert saw the disturbed state
-        assert len(executed) == 1 or closed_loop_from_the_start
+def test_a_label_goes_on_with_the_rows_of_the_plan_that_have_not_run() -> None:
+    """Unless its prefix is empty (one time in nine), its first row is one after those that were executed."""
+    joined = []
+    for seed in range(4):
+        _, labels, _ = record_episode(ReachPastPost(), seed, replace(RECIPE, corrupted=0.0))
+        for before, label in itertools.pairwise(labels):
+            rows = range(1, RECIPE.max_executed + 1)
+            joined.append(any(np.array_equal(before[row], label[0]) for row in rows))
+    assert len(joined) > 20
+    assert np.mean(joined) > 0.7
 
 
 def test_the_same_seeds_are_the_same_data_to_the_bit_whatever_was_recorded_before() -> None:
@@ -133,6 +131,8 @@ def test_a_row_holds_what_the_policy_will_see_and_say() -> None:
     assert demonstrations.chunks.shape == (number, RECIPE.horizon, 3)
     assert (demonstrations.obs.dtype, demonstrations.chunks.dtype) == (np.float32, np.float32)
     assert np.abs(demonstrations.chunks).max() <= 1.0
-    assert demonstrations.success.tolist() == [record_episode(ReachPastPost(), seed, RECIPE)[2] for seed in (7, 8)]
+    assert demonstrations.success.tolist() == [
+        record_episode(ReachPastPost(), seed, RECIPE)[2] for seed in (7, 8)
+    ]
     env = ReachPastPost()
     assert np.array_equal(demonstrations.obs[0], env.reset(seed=7)[0])  # noise included

@@ -17,11 +17,11 @@ POST_AND_LOAD = 0.04 + 0.035  # metres between the axes when they touch
 
 @cache
 def episodes(control: Control) -> list[tuple[dict, float, float]]:
-    """Of each episode: the last info, the side on which the post was passed (+1: larger x), the closest distance."""
+    """Of each episode: the last info, the side of passing (+1: larger x), the closest distance."""
     env, played = ReachPastPost(control=control), []
     for seed in range(EPISODES):
         env.reset(seed=seed)
-        expert, over, path = Expert(np.random.default_rng([seed, 1])), False, []
+        expert, over, path, info = Expert(np.random.default_rng([seed, 1])), False, [], {}
         while not over:
             _, _, terminated, truncated, info = env.step(expert.act(env))
             over = terminated or truncated

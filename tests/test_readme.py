@@ -19,7 +19,8 @@ def test_the_python_example_runs_and_prints_a_line_for_each_strategy(capsys):
 
 def test_the_first_two_commands_are_the_two_that_do_the_set_up():
     (first, *_) = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
-    assert [line.split("#")[0].strip() for line in first.strip().splitlines()] == ["make rollout", "make test"]
+    commands = [line.split("#")[0].strip() for line in first.strip().splitlines()]
+    assert commands == ["make rollout", "make test"]
 
 
 def test_every_local_link_leads_somewhere():

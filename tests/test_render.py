@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -74,7 +75,8 @@ def test_a_picture_shows_the_moment() -> None:
 def test_planned_and_frozen_dots_appear_in_their_colours_where_they_belong() -> None:
     env = scene(size=(240, 320))
     plain = env.render()
-    line = np.linspace(env.position + [0.1, 0.1, 0.15], env.goal + [0.1, 0.0, 0.15], 12)
+    above = np.array([0.1, 0.0, 0.15])
+    line = np.linspace(env.position + above, env.goal + above, 12)
     for arguments, colour in [((line, None), PLANNED_COLOUR), ((None, line), FROZEN_COLOUR)]:
         env.draw_plan(*arguments)
         drawn = env.render()
@@ -113,7 +115,7 @@ def test_closing_or_dropping_one_renderer_leaves_the_others_whole() -> None:
 
 
 def test_a_picture_is_drawn_in_the_made_env_too() -> None:
-    env = gymnasium.make("envs:rtc/ReachPastPost-v0", render_mode="rgb_array", image_size=SIZE)
+    env: Any = gymnasium.make("envs:rtc/ReachPastPost-v0", render_mode="rgb_array", image_size=SIZE)
     env.reset(seed=0)
     assert np.array_equal(env.render(), scene().render())
     env.close()

@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from time import sleep
 
 import pytest
 import torch
@@ -40,6 +41,11 @@ def episodes(results: dict[str, ShardResult]) -> dict[str, list]:
 
 def identify(number: int) -> tuple[int, int]:
     return number, torch.get_num_threads()
+
+
+def touch_after(seconds: float, path: Path) -> None:
+    sleep(seconds)
+    path.touch()
 
 
 def die() -> None:
@@ -98,11 +104,13 @@ def test_a_failing_worker_is_reported_and_the_others_end(job, error: type[Except
     assert not multiprocessing.active_children()
 
 
-def test_stopping_half_way_ends_the_workers() -> None:
-    results = in_workers([partial(identify, number) for number in range(4)], 2)
+def test_stopping_half_way_ends_the_workers(tmp_path: Path) -> None:
+    slow = [partial(touch_after, 3.0, tmp_path / str(number)) for number in range(3)]
+    results = in_workers([partial(touch_after, 0.0, tmp_path / "first"), *slow], 2)
     next(results)
     results.close()
     assert not multiprocessing.active_children()
+    assert [path.name for path in tmp_path.iterdir()] == ["first"]
     with pytest.raises(InvalidArgument, match="at least 1"):
         next(in_workers([], 0))
 

@@ -65,7 +65,7 @@ def test_the_loss_is_the_formula_with_the_generators_times_and_noise() -> None:
         context = policy.encode(obs[row : row + 1])
         velocity = policy.velocity(x[None], tau[row : row + 1], context)[0].detach()
         total += float(((velocity - (chunks[row] - noise[row])).double() ** 2).sum())
-    assert float(given) == pytest.approx(total / chunks.numel(), rel=1e-5)
+    assert given.item() == pytest.approx(total / chunks.numel(), rel=1e-5)
 
 
 def test_the_loss_is_the_released_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,7 +78,7 @@ def test_the_loss_is_the_released_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(policy, "encode", lambda obs: obs)
     monkeypatch.setattr(policy, "velocity", lambda x, tau, context: golden.velocity(x, tau))
     given = flow_matching_loss(policy, golden["obs"], golden["loss_action"])
-    assert float(given) == pytest.approx(float(golden["loss_value"]), rel=1e-9)
+    assert given.item() == pytest.approx(golden["loss_value"].item(), rel=1e-9)
 
 
 def test_a_perfect_velocity_has_the_loss_of_what_it_cannot_know() -> None:
@@ -92,7 +92,7 @@ def test_a_perfect_velocity_has_the_loss_of_what_it_cannot_know() -> None:
     loss = flow_matching_loss(
         policy, torch.zeros(256, OBS), chunk.repeat(256, 1, 1), torch.Generator().manual_seed(0)
     )
-    assert float(loss) < 1e-4
+    assert loss.item() < 1e-4
 
 
 def test_the_learning_rate_rises_then_falls_to_a_hundredth() -> None:
@@ -170,7 +170,8 @@ def test_held_out_loss_is_of_the_average_and_the_same_at_every_call() -> None:
     # in two batches of 2048 and 952 rows, each row counts the same
     generator = torch.Generator().manual_seed(RECIPE.seed + 1)
     parts = [
-        flow_matching_loss(training.average, data[0][rows], data[1][rows], generator).item() * len(data[0][rows])
+        flow_matching_loss(training.average, data[0][rows], data[1][rows], generator).item()
+        * len(data[0][rows])
         for rows in (slice(0, 2048), slice(2048, 3000))
     ]
     assert first == pytest.approx(sum(parts) / 3000)

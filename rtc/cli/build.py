@@ -15,6 +15,7 @@ import envs
 from policies.checkpoint import bare_task, load_policy, shipped_checkpoint
 from policies.flow import FlowPolicy
 from rtc.errors import CheckpointError, InvalidArgument
+from rtc.runtime.controller import Starvation
 from rtc.runtime.strategies import STRATEGIES, Strategy, make_strategy
 
 NAMESPACE = "rtc/"
@@ -80,7 +81,7 @@ class Builder:
         folder = shipped_checkpoint(name) if policy is None else policy
         if policy is None and not folder.is_dir():
             raise CheckpointError(
-                f"no weights are shipped for {name}; train them (rtc train -h), give their folder as --policy"
+                f"no weights are shipped for {name}: train them (rtc train -h), then give them as --policy"
             )
         cached_policy(folder.resolve(), name)
         return cls(name, folder.resolve())
@@ -89,6 +90,13 @@ class Builder:
     def policy(self) -> FlowPolicy:
         """The policy; loaded once."""
         return cached_policy(self.folder, self.task)
+
+    @property
+    def starvation(self) -> Starvation:
+        """What this task's robot does at a tick without an action; "hold" where the task does not say."""
+        env = make_env(self.task)
+        env.close()
+        return env.unwrapped.metadata.get("starvation", "hold")
 
     def env(self, **settings: Any) -> Callable[[], gymnasium.Env]:
         """A picklable factory of the task's env."""

@@ -64,6 +64,6 @@ def _cells(builder: Builder, arguments: dict[str, Any]) -> dict[tuple[str, int],
                 make_strategy=factory,
                 delay=delay,
                 execution_horizon=execution_horizon(arguments["execution_horizon"], strategy, delay),
-                starvation=arguments["starvation"],
+                starvation=arguments["starvation"] or builder.starvation,
             )
     return cells

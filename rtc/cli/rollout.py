@@ -87,7 +87,7 @@ def _option(name: str, help: str, **settings: Any) -> Any:
     "--starvation",
     "The action at a tick without one: the last one, zeros, or the last one fading by 0.9 a tick.",
     type=click.Choice(["hold", "zero", "decay"]),
-    default="hold",
+    show_default="the task's own",
 )
 @_option(
     "--workers",

@@ -223,6 +223,7 @@ def train_check(episodes: int, steps: int) -> None:
     """Record, train and evaluate a tiny policy; fails unless the loss falls and the policy beats random."""
     console = Console(stderr=True)
     recipe = TrainingRecipe(steps=steps, batch_size=128, warmup=50)
+    torch.set_num_threads(1)  # more only wait for each other on a network this small
     torch.manual_seed(recipe.seed)
     with counted(console, "recording", episodes, "episodes") as advance:
         demonstrations = record(
