@@ -29,6 +29,7 @@ FORCE_NOISE = 4.0  # newton, standard deviation on each axis, new every tick
 POSITION_NOISE = 0.002  # metres, of the observed positions
 VELOCITY_NOISE = 0.01  # m/s, of the observed velocity
 JOINT_NOISE = 0.002  # radians, of the observed joint angles
+OBS_LIMIT = 10.0  # in any unit: out of reach, faster than the pushes, beyond the joints
 PUSH_CHANCE = 0.02  # chance of a push in a tick
 PUSH_IMPULSE = 1.5  # newton-seconds in a random direction, given within one tick
 
@@ -68,7 +69,7 @@ class ReachPastPost(ArmTask, EzPickle):
         if control not in ("force", "position"):
             raise InvalidArgument(f"control is {control!r}; it can be 'force' or 'position'")
         super().__init__("reach_past_post", control, render_mode, image_size)
-        self.observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (18,), np.float32)
+        self.observation_space = gymnasium.spaces.Box(-OBS_LIMIT, OBS_LIMIT, (18,), np.float32)
         self.disturbances = disturbances
         # What a robot without an action does: a target can be held, a force must not go on pushing.
         self.metadata = self.metadata | {"starvation": "zero" if control == "force" else "hold"}
@@ -142,7 +143,7 @@ class ReachPastPost(ArmTask, EzPickle):
             velocity += VELOCITY_NOISE * noise[3:6]
             joints += JOINT_NOISE * noise[6:]
         parts = (position, velocity, self.goal - position, self.post - position[:2], joints)
-        return np.concatenate(parts).astype(np.float32)
+        return np.clip(np.concatenate(parts), -OBS_LIMIT, OBS_LIMIT).astype(np.float32)
 
     def _info(self, failure: str | None, success: bool = False) -> dict[str, Any]:
         return {"is_success": success, "failure": failure, "position": self.position}
