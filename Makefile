@@ -44,7 +44,7 @@ study: bench ablation-policies  ## all committed results: sweep, gates, ablation
 ablation-policies: out/policies/no-spread/recipe.json out/policies/steps-500/recipe.json out/policies/steps-1500/recipe.json
 
 out/demos/%/done: $(INSTALLED)
-	$(BIN)/rtc demos --out out/demos/$* $(if $(filter no-spread,$*),--episodes 5000 --max-prefix 0,--episodes 9000)
+	$(BIN)/rtc demos --out out/demos/$* --episodes 9000 $(if $(filter no-spread,$*),--max-prefix 0)
 	touch $@
 
 out/policies/no-spread/recipe.json: out/demos/no-spread/done

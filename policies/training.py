@@ -6,6 +6,7 @@ import copy
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import torch
@@ -85,13 +86,14 @@ class Training:
         )
         self.generator = Generator().manual_seed(recipe.seed)
         self.step = 0
+        self.seconds = 0.0
         self.curve: list[dict[str, float]] = []
 
     def advance(
         self, obs: Float[Tensor, "n obs_dim"], chunks: Float[Tensor, "n horizon action_dim"]
     ) -> float:
         """One optimiser step on a random batch of the (normalised) training set; its loss."""
-        recipe = self.recipe
+        recipe, start = self.recipe, perf_counter()
         rows = torch.randint(len(obs), (recipe.batch_size,), generator=self.generator)
         for group in self.optimiser.param_groups:
             group["lr"] = recipe.rate(self.step)
@@ -102,6 +104,7 @@ class Training:
         self.optimiser.step()
         self.step += 1
         self._average_weights()
+        self.seconds += perf_counter() - start
         return loss.item()
 
     @torch.no_grad()
@@ -132,6 +135,7 @@ class Training:
             "optimiser": self.optimiser.state_dict(),
             "generator": self.generator.get_state(),
             "step": self.step,
+            "seconds": self.seconds,
             "curve": self.curve,
         }
         with whole_file(folder / STATE) as temporary:
@@ -167,4 +171,4 @@ class Training:
         self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.generator.set_state(state["generator"])
-        self.step, self.curve = state["step"], state["curve"]
+        self.step, self.seconds, self.curve = state["step"], state["seconds"], state["curve"]

@@ -17,7 +17,6 @@ from rtc.runtime.latency import (
     DistributionDelay,
     TraceDelay,
     at_least,
-    parse_delay,
 )
 
 
@@ -60,30 +59,6 @@ def test_the_estimate_is_the_largest_of_the_last_delays(window: int, initial: in
 
 def test_the_execution_horizon_is_never_shorter_than_the_delay_nor_longer_than_the_chunk() -> None:
     assert [at_least(4, 8)(delay) for delay in (0, 3, 4, 6, 20)] == [4, 4, 4, 6, 8]
-
-
-@pytest.mark.parametrize(
-    ("text", "possible"),
-    [
-        ("4", {4}),
-        ("0", {0}),
-        ("uniform:0:8", set(range(9))),
-        ("uniform:3:3", {3}),
-        ("trace:1,2,9", {1, 2, 9}),
-    ],
-)
-def test_a_delay_can_be_typed(text: str, possible: set[int]) -> None:
-    assert set(draws(parse_delay(text), 300)) == possible
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["", "-1", "1.5", "four", "uniform:", "uniform:3", "uniform:5:2", "uniform:-1:2", "trace:", "trace:1,,2"],
-)
-def test_what_is_not_a_delay_is_refused_with_the_forms_that_are(text: str) -> None:
-    with pytest.raises(InvalidArgument, match=r"uniform:LOW:HIGH.*trace:1,2,3") as error:
-        parse_delay(text)
-    assert repr(text) in str(error.value)
 
 
 @pytest.mark.parametrize(

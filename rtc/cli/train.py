@@ -10,7 +10,6 @@ from dataclasses import asdict
 from functools import partial
 from math import isfinite
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import click
@@ -181,30 +180,26 @@ def train(
     training = Training(policy, recipe)
     if (out / STATE).exists():
         training.resume(out)
-    start, console = perf_counter(), Console(stderr=True)
+    code, console = commit(), Console(stderr=True)  # the commit that trains, whatever is committed meanwhile
     fit(training, train_set, held_out, out, console)
-    seconds = perf_counter() - start
-    finish(training, out, manifest, seconds)
+    finish(training, out, {"data": manifest, "commit": code})
     last = training.curve[-1]
-    console.print(
-        f"held-out loss {last['held_out']:.4f} after {training.step} steps ({seconds:.0f} s); policy in {out}"
-    )
+    console.print(f"held-out loss {last['held_out']:.4f} after {training.step} steps; policy in {out}")
 
 
-def finish(training: Training, out: Path, manifest: dict[str, Any], seconds: float) -> None:
+def finish(training: Training, out: Path, origin: dict[str, Any]) -> None:
     """Write the checkpoint, how it was made, and its loss curve; drop the state that resuming needed."""
     with suppress(ImportError):
         draw_curve(training.curve, out / "loss.png")
     document = {
         "training": asdict(training.recipe),
-        "seconds": round(seconds),
+        "seconds": round(training.seconds),
         "threads": torch.get_num_threads(),
         "held_out_loss": training.curve[-1]["held_out"],
         "curve": training.curve,
-        "data": manifest,
-        "commit": commit(),
         "versions": versions(),
         "machine": machine(),
+        **origin,
     }
     write_json(out / RECIPE, document)
     with tempfile.TemporaryDirectory(dir=out) as fresh:  # leaves behind the hub's README, which says nothing
@@ -239,7 +234,7 @@ def train_check(episodes: int, steps: int) -> None:
     before = training.held_out_loss(*held_out)
     with tempfile.TemporaryDirectory() as folder:
         fit(training, train_set, held_out, Path(folder), console)
-        finish(training, Path(folder), {"task": "ReachPastPost-v0"}, 0.0)
+        finish(training, Path(folder), {})
         trained = load_policy(Path(folder), "ReachPastPost-v0")
     after = training.curve[-1]["held_out"]
     returns = [evaluate(candidate, range(32)) for candidate in (untrained.eval(), trained)]

@@ -97,25 +97,6 @@ class DelayEstimator:
         return max(self._delays)
 
 
-def parse_delay(text: str) -> DelayModel:
-    """A delay model from text, in ticks: "4", "uniform:0:8" (both ends count), "trace:1,2,3" (repeated)."""
-    kind, _, rest = text.partition(":")
-    try:
-        if kind == "uniform":
-            low, high = (int(part) for part in rest.split(":"))
-            if low > high:
-                raise ValueError
-            return DistributionDelay(range(low, high + 1))
-        if kind == "trace":
-            return TraceDelay([int(part) for part in rest.split(",")])
-        return ConstantDelay(int(text))
-    except ValueError as error:  # InvalidArgument is one too
-        raise InvalidArgument(
-            f"delay {text!r} is none of: a number of ticks such as 4; uniform:LOW:HIGH with "
-            "0 <= LOW <= HIGH; trace:1,2,3 with numbers of ticks, 0 or more"
-        ) from error
-
-
 def at_least(minimum: int, horizon: int) -> Callable[[int], int]:
     """The paper's execution horizon max(s_min, d) as a function of the planned delay d, held to 1..`horizon`.
 
