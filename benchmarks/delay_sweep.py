@@ -172,6 +172,17 @@ def headline(document: dict[str, Any]) -> str:
     )
 
 
+def throughput(document: dict[str, Any]) -> str:
+    """How fast the sweep ran, and on what."""
+    timing, machine = document["timing"], document["machine"]
+    work = {part: timing[f"{part}_seconds"] for part in ("physics", "network", "other")}
+    shares = ", ".join(f"{part} {seconds / sum(work.values()):.0%}" for part, seconds in work.items())
+    return (
+        f"The whole sweep ran at {timing['control_steps_per_second']:,.0f} control steps a second, policy included, in "
+        f"{machine['cores']} processes of one thread ({machine['processor']}): {shares}."
+    )
+
+
 def report(document: dict[str, Any]) -> None:
     """Pictures and tables, from the document alone."""
     plot(document, DOCS / "images" / "success.png", ("max(d,1)",))
@@ -180,6 +191,7 @@ def report(document: dict[str, Any]) -> None:
     write_between(page, "success", success_table(document))
     write_between(page, "recovery", recovery_table(document))
     write_between(page, "detail", detail_table(document, document["horizon"] // 4))
+    write_between(DOCS / "tasks.md", "throughput", throughput(document))
     write_between(DOCS.parent / "README.md", "headline", headline(document))
 
 

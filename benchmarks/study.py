@@ -63,7 +63,7 @@ def run(
 
     A setting that is listed twice is simulated once.
     """
-    settings = list(dict.fromkeys(settings))
+    settings, code = list(dict.fromkeys(settings)), commit()  # before anything can change it
     cells = {
         item: Cell(
             item.name,
@@ -94,7 +94,7 @@ def run(
                 fresh.append(shard.name)
 
         results = sweep(shards, work.cells, workers=available_cores(), on_shard=on_shard)
-    document = decisive | {"commit": commit(), "machine": machine(), "horizon": builder.policy.horizon}
+    document = decisive | {"commit": code, "machine": machine(), "horizon": builder.policy.horizon}
     document["timing"] = timing_document(results, fresh, perf_counter() - start)
     document["cells"] = [
         _cell_document(

@@ -30,7 +30,7 @@ class TrainingRecipe:
     Raises InvalidArgument for counts below 1 and for a learning rate that is not positive and finite.
     """
 
-    steps: int = 8000
+    steps: int = 5000
     batch_size: int = 512
     learning_rate: float = 2e-3
     warmup: int = 300

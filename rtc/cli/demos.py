@@ -64,7 +64,7 @@ def begin(folder: Path, manifest: dict[str, Any], force: bool) -> None:
     "--task", default="ReachPastPost-v0", show_default=True, help="Gymnasium id, with or without rtc/."
 )
 @click.option(
-    "--episodes", type=click.IntRange(1), default=8000, show_default=True, help="Episodes to record."
+    "--episodes", type=click.IntRange(1), default=9000, show_default=True, help="Episodes to record."
 )
 @click.option(
     "--seed",

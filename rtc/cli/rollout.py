@@ -29,7 +29,7 @@ DEFAULTS: dict[str, Any] = {
     "delays": "0,2,4,6,8",
     "execution_horizon": "max(d,1)",
     "num_steps": 5,
-    "schedule": "exp",
+    "schedule": "zeros",
     "jacobian": "exact",
     "max_weight": 5.0,
     "data_std": 1.0,
@@ -96,7 +96,7 @@ def _option(name: str, help: str, **settings: Any) -> Any:
     default=available_cores,
     show_default="one a core",
 )
-@_option("--batch", "Episodes that a process simulates together.", type=click.IntRange(1), default=32)
+@_option("--batch", "Episodes that a process simulates together.", type=click.IntRange(1), default=64)
 @_option("--video-seed", "The episode to film.", type=int, show_default="the first, however it ends")
 @click.option("--no-video", is_flag=True, help="Draw neither video.mp4 nor frames.png.")
 @click.option("--force", is_flag=True, help="Replace the run that is in --out.")
