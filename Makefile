@@ -40,6 +40,8 @@ bench: setup  ## the delay sweep behind the figures in docs/ (long)
 study: bench ablation-policies  ## all committed results: sweep, gates, ablations (hours)
 	$(BIN)/python -m benchmarks.gates
 	$(BIN)/python -m benchmarks.ablations
+	$(BIN)/rtc rollout --delays 4 --out out/frames --force
+	cp out/frames/frames.png docs/images/frames.png
 
 ablation-policies: out/policies/no-spread/recipe.json out/policies/steps-500/recipe.json out/policies/steps-1500/recipe.json
 

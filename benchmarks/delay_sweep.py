@@ -178,8 +178,8 @@ def throughput(document: dict[str, Any]) -> str:
     work = {part: timing[f"{part}_seconds"] for part in ("physics", "network", "other")}
     shares = ", ".join(f"{part} {seconds / sum(work.values()):.0%}" for part, seconds in work.items())
     return (
-        f"The whole sweep ran at {timing['control_steps_per_second']:,.0f} control steps a second, policy included, in "
-        f"{machine['cores']} processes of one thread ({machine['processor']}): {shares}."
+        f"The sweep ran at {timing['control_steps_per_second']:,.0f} control steps a second, policy included "
+        f"in {machine['cores']} processes of one thread ({machine['processor']}): {shares}."
     )
 
 

@@ -21,6 +21,7 @@ from policies.checkpoint import load_policy
 from policies.flow import FlowPolicy
 from rtc.cli import main
 from rtc.cli.build import execution_horizon
+from rtc.cli.rollout import telling_seed
 from rtc.errors import CheckpointError, InvalidArgument, RenderUnavailable
 from rtc.runtime.strategies import make_strategy
 
@@ -360,3 +361,14 @@ def test_help_explains_every_flag() -> None:
         assert parameter.opts[0] in result.stdout
         assert getattr(parameter, "help", ""), parameter.opts
     assert "ticks of 20" in " ".join(result.stdout.split())
+
+
+def test_the_film_shows_the_first_seed_on_which_the_strategies_differ() -> None:
+    def records(*successes: str) -> dict[tuple[str, int], list[dict[str, Any]]]:
+        return {
+            (str(index), 4): [{"seed": 7 + seed, "success": mark == "1"} for seed, mark in enumerate(marks)]
+            for index, marks in enumerate(successes)
+        }
+
+    assert telling_seed(records("0011", "0001"), 4) == 9
+    assert telling_seed(records("0011", "0011"), 4) == 7

@@ -181,13 +181,19 @@ def test_the_video_shows_all_side_by_side_at_half_speed(tmp_path: Path) -> None:
     assert (left, right) == (pytest.approx(30, abs=6), pytest.approx(80, abs=6))
 
 
-def test_the_strip_ends_with_the_longest_film(tmp_path: Path) -> None:
-    films = [grey_film("naive", 4, success=False), grey_film("realtime", 11, success=True)]
+@pytest.mark.parametrize("success", [True, False])
+def test_the_strip_reaches_to_the_first_success_or_the_longest_failure(tmp_path: Path, success: bool) -> None:
+    films = [grey_film("naive", 4, success=False), grey_film("realtime", 11, success=success)]
+    if success:  # a slower one does not stretch the strip
+        films.append(grey_film("synchronous", 20, success=False))
     write_strip(films, tmp_path / "frames.png", moments=5, width=96)
     strip = np.asarray(Image.open(tmp_path / "frames.png"))
     columns = [132 + 100 * moment + 48 for moment in range(5)]
     row = 28 + 68 + 10  # near the top of the second film
     assert [int(strip[row, column, 0]) for column in columns[:4]] == [20, 40, 60, 80]
     assert strip[row, columns[4], 0] > 100  # over: paler than its 100
+
+
+def test_a_video_of_nothing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidArgument, match="at least 1"):
         write_video([], tmp_path / "none.mp4")

@@ -20,7 +20,7 @@ from rtc.cli.provenance import available_cores
 from rtc.report.table import result_table
 from rtc.run_folder import RunFolder, open_folder
 from rtc.serialise import write_json
-from rtc.sweep import Shard, ShardResult, sweep
+from rtc.sweep import Record, Shard, ShardResult, sweep
 
 # What the study in docs/ recommends: this is the one place for it.
 DEFAULTS: dict[str, Any] = {
@@ -49,7 +49,7 @@ def _option(name: str, help: str, **settings: Any) -> Any:
 @_option("--policy", "Checkpoint folder.", type=FOLDER, show_default="the shipped weights of the task")
 @_option("--strategies", "What to compare: synchronous, naive, realtime.", type=NameList())
 @_option("--delays", "Inference delays d, in control ticks of 20 ms.", type=TickList())
-@_option("--episodes", "Episodes of every cell (strategy x delay).", type=click.IntRange(1), default=32)
+@_option("--episodes", "Episodes of every cell (strategy x delay).", type=click.IntRange(1), default=64)
 @_option(
     "--seed", "Seed of the first episode; each next one has one more.", type=click.IntRange(0), default=0
 )
@@ -96,8 +96,10 @@ def _option(name: str, help: str, **settings: Any) -> Any:
     default=available_cores,
     show_default="one a core",
 )
-@_option("--batch", "Episodes that a process simulates together.", type=click.IntRange(1), default=64)
-@_option("--video-seed", "The episode to film.", type=int, show_default="the first, however it ends")
+@_option("--batch", "Episodes that a process simulates together.", type=click.IntRange(1), default=32)
+@_option(
+    "--video-seed", "The episode to film.", type=int, show_default="the first on which the strategies differ"
+)
 @click.option("--no-video", is_flag=True, help="Draw neither video.mp4 nor frames.png.")
 @click.option("--force", is_flag=True, help="Replace the run that is in --out.")
 @click.option(
@@ -176,7 +178,8 @@ def _draw(outcome: Outcome, folder: RunFolder, arguments: dict[str, Any], errors
         return None
     delays = arguments["delays"]
     delay = delays[len(delays) // 2]
-    seed = plan.seeds[0] if arguments["video_seed"] is None else arguments["video_seed"]
+    chosen = arguments["video_seed"]
+    seed = telling_seed(outcome.records, delay) if chosen is None else chosen
     shards = {
         strategy: shard
         for strategy in arguments["strategies"]
@@ -185,6 +188,15 @@ def _draw(outcome: Outcome, folder: RunFolder, arguments: dict[str, Any], errors
     }
     with errors.status("drawing the video") if not arguments["as_json"] else nullcontext():
         return draw_video(shards, seed, plan.builder, folder.path, arguments["workers"], say)
+
+
+def telling_seed(records: dict[tuple[str, int], list[Record]], delay: int) -> int:
+    """The first seed on which some strategies succeed and some fail; the first of all if there is none."""
+    cells = [episodes for (_, at), episodes in records.items() if at == delay]
+    for same_seed in zip(*cells, strict=True):
+        if len({record["success"] for record in same_seed}) == 2:
+            return same_seed[0]["seed"]
+    return cells[0][0]["seed"]
 
 
 def _print(outcome: Outcome, timing: dict[str, Any], folder: RunFolder, pictures: str | None) -> None:

@@ -42,8 +42,12 @@ def write_video(films: Sequence[Film], path: Path, *, speed: float = 0.5) -> Non
 
 
 def write_strip(films: Sequence[Film], path: Path, *, moments: int = 5, width: int = 320) -> None:
-    """Write a PNG of `moments` >= 2 pictures of every film, evenly spaced up to the end of the longest."""
-    last = max(len(film.frames) for film in films) - 1
+    """Write a PNG of `moments` >= 2 pictures of every film, evenly spaced.
+
+    They reach to the end of the first success, or of the longest film if there is none.
+    """
+    successes = [len(film.frames) for film in films if film.record["success"]]
+    last = (min(successes) if successes else max(len(film.frames) for film in films)) - 1
     indices = [round(last * (moment + 1) / moments) for moment in range(moments)]
     height = round(width * _one(films).frame(0).shape[0] / _one(films).frame(0).shape[1])
     left, top, gap = 132, 28, 4
