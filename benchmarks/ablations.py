@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from benchmarks.delay_sweep import DOCS, TASK
-from benchmarks.study import RESULTS, Setting, difference, percent, run, write_between
+from benchmarks.study import RESULTS, Setting, difference, number, percent, run, write_between
 from rtc.cli.build import Builder
 from rtc.serialise import read_json, write_json
 
@@ -113,14 +113,17 @@ def measure(episodes: int, policies: Path) -> dict[str, Any]:
 
 def setting_table(document: dict[str, Any], rows: Rows) -> str:
     """Success of each row, and its paired difference from the baseline: naive with as many steps."""
-    lines = ["| setting | success, % | minus naive, points | boundary jump |", "|---|---|---|---|"]
+    lines = [
+        "| setting | success, % | minus naive, points | prefix error | boundary jump |",
+        "|---|---|---|---|---|",
+    ]
     for label, setting in rows:
         cell = document["shipped"][setting.name]
         steps = dict(setting.options).get("num_steps", 5) if setting.delay == DELAY else 5
         baseline = document["shipped"][naive(steps, setting.delay).name]
         gain = "" if cell is baseline else percent(difference(cell, baseline))
-        jump = "-" if cell["boundary_jump"] is None else f"{cell['boundary_jump']:.3f}"
-        lines.append(f"| {label} | {percent(cell['success'])} | {gain} | {jump} |")
+        error, jump = (number(cell[key]) for key in ("prefix_error", "boundary_jump"))
+        lines.append(f"| {label} | {percent(cell['success'])} | {gain} | {error} | {jump} |")
     return "\n".join(lines)
 
 

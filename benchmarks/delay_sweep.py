@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from benchmarks.study import RESULTS, Setting, difference, percent, run, setting, write_between
+from benchmarks.study import RESULTS, Setting, difference, number, percent, run, setting, write_between
 from rtc.cli.build import Builder
 from rtc.serialise import read_json, whole_file
 
@@ -100,18 +100,18 @@ def detail_table(document: dict[str, Any], delay: int) -> str:
     """Seams, smoothness and cost at one delay, with s = max(d,1)."""
     cells, rows = by_name(document["cells"]), rows_of("max(d,1)", delay, document["horizon"])
     lines = [
-        "| strategy | collisions | timeouts | seconds | boundary jump | RMS jerk, m/s³ | calls | VJPs |",
-        "|---|---|---|---|---|---|---|---|",
+        "| strategy | collisions | timeouts | seconds | prefix error | jump | jerk, m/s³ | calls | VJPs |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for name in COLOURS:
         cell = cells[name, delay, rows]
         failures = [
             100 * cell["failures"].get(reason, 0) / cell["episodes"] for reason in ("collision", "timeout")
         ]
-        jump = "-" if cell["boundary_jump"] is None else f"{cell['boundary_jump']:.3f}"
+        error, jump = (number(cell[key]) for key in ("prefix_error", "boundary_jump"))
         seconds = "-" if cell["time_to_success"] is None else f"{cell['time_to_success']:.2f}"
         lines.append(
-            f"| {name} | {failures[0]:.0f} % | {failures[1]:.0f} % | {seconds} | {jump} | "
+            f"| {name} | {failures[0]:.0f} % | {failures[1]:.0f} % | {seconds} | {error} | {jump} | "
             f"{cell['rms_jerk']:.0f} | {cell['network_calls']:.0f} | {cell['vjps']:.0f} |"
         )
     return "\n".join(lines)

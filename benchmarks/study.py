@@ -136,6 +136,11 @@ def percent(estimate: Estimate | dict[str, float] | Sequence[float]) -> str:
     return f"{100 * value:.0f} [{100 * low:.0f}, {100 * high:.0f}]"
 
 
+def number(value: float | None) -> str:
+    """Three decimals, or a dash for what no episode had."""
+    return "-" if value is None else f"{value:.3f}"
+
+
 def write_between(page: Path, name: str, text: str) -> None:
     """Replace what stands between `<!-- NAME -->` and `<!-- /NAME -->` in a page of docs/."""
     begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"

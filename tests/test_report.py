@@ -30,6 +30,7 @@ def record(seed: int = 0, success: bool = True, **changes: object) -> dict:
         "total_reward": 0.0,
         "starved_ticks": 0,
         "boundary_jumps": [0.1, 0.3],
+        "prefix_errors": [0.2],
         "rms_jerk": 100.0,
         "delays": [2, 2],
         "network_calls": 15,
@@ -85,6 +86,7 @@ def test_a_summary_averages_over_what_has_a_value() -> None:
     summary = summarise("naive", 2, 4, episodes)
     assert (summary.episodes, summary.successes, summary.failures) == (3, 2, {"collision": 1})
     assert summary.time_to_success == 1.5
+    assert summary.prefix_error == pytest.approx(0.2)
     assert summary.boundary_jump == pytest.approx(0.2)  # the median of 0.1, 0.2, 0.3
     assert summary.rms_jerk == 100.0
     assert summary.starved_ticks == pytest.approx(4 / 3)

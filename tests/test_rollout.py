@@ -312,6 +312,17 @@ def test_the_boundary_jump_is_the_step_in_the_action_at_the_join() -> None:
     np.testing.assert_allclose(episode.boundary_jumps, expected, rtol=1e-5)
 
 
+def test_the_prefix_error_is_how_far_a_chunk_is_from_what_was_committed() -> None:
+    episode = run(make_strategy("naive", GaussianPolicy()), TraceDelay([2, 0, 5, 9]), 3, inference_delay=2)
+    expected = [
+        np.sqrt(np.mean((record.chunk[:2] - before.chunk[record.executed : record.executed + 2]) ** 2))
+        for before, record in itertools.pairwise(episode.chunks)
+        if record.executed + 2 <= HORIZON
+    ]
+    assert len(expected) > 2
+    np.testing.assert_allclose(episode.prefix_errors[: len(expected)], expected, rtol=1e-5)
+
+
 @pytest.mark.parametrize("schedule", ["exp", "zeros"])
 def test_realtime_joins_more_smoothly_than_naive(schedule: str) -> None:
     seeds = list(range(16))

@@ -50,7 +50,7 @@ class Summary:
     """One cell in numbers. delay, execution_horizon: ticks. None: no episode had the number.
 
     failures: how often each reason ended an episode. time_to_success: seconds, mean over successes.
-    boundary_jump: action units, median over chunks. rms_jerk: m/s^3, mean over episodes.
+    boundary_jump, prefix_error: action units, median over chunks. rms_jerk: m/s^3, mean over episodes.
     starved_ticks, network_calls, vjps: mean an episode.
     """
 
@@ -63,6 +63,7 @@ class Summary:
     failures: dict[str, int]
     time_to_success: float | None
     boundary_jump: float | None
+    prefix_error: float | None
     rms_jerk: float | None
     starved_ticks: float
     network_calls: float
@@ -77,6 +78,7 @@ def summarise(
         raise InvalidArgument(f"no episodes of {strategy} at a delay of {delay}; give at least 1 record")
     successes = sum(record["success"] for record in records)
     jumps = [jump for record in records for jump in record["boundary_jumps"]]
+    errors = [error for record in records for error in record["prefix_errors"]]
     return Summary(
         strategy=strategy,
         delay=delay,
@@ -87,6 +89,7 @@ def summarise(
         failures=dict(Counter(record["failure"] for record in records if record["failure"]).most_common()),
         time_to_success=_over(np.mean, (record["time_to_success"] for record in records)),
         boundary_jump=_over(np.median, jumps),
+        prefix_error=_over(np.median, errors),
         rms_jerk=_over(np.mean, (record["rms_jerk"] for record in records)),
         starved_ticks=float(np.mean([record["starved_ticks"] for record in records])),
         network_calls=float(np.mean([record["network_calls"] for record in records])),

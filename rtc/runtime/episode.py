@@ -45,6 +45,8 @@ class Episode:
     actions: [T, D], what the env was given, env units. chunks: the first (free) one and all delivered ones.
     delays: counted, one per delivered chunk but the first. starved_ticks: ticks without a row to run.
     boundary_jumps: where a chunk joins, the distance (env units) from the row that it replaces to its own.
+    prefix_errors: for each delivered chunk with frozen rows, the root mean square of what it has there minus
+        what was committed (env units).
     positions: [T + 1, 3] metres, or None if the env's info has no "position". rms_jerk: m/s^3, or None.
     network_calls, vjps: forward passes and vector-Jacobian products behind this episode's chunks.
     time_to_success: seconds, or None.
@@ -60,6 +62,7 @@ class Episode:
     delays: list[int]
     starved_ticks: int
     boundary_jumps: list[float]
+    prefix_errors: list[float]
     positions: Float[np.ndarray, "positions 3"] | None
     rms_jerk: float | None
     network_calls: int

@@ -68,6 +68,7 @@ class Lane:
         self._actions: list[np.ndarray] = []
         self._chunks: list[ChunkRecord] = []
         self._boundary_jumps: list[float] = []
+        self._prefix_errors: list[float] = []
         self._total_reward = 0.0
         self._network_calls = self._vjps = 0
         self._success = False
@@ -107,6 +108,9 @@ class Lane:
         if row < request.remaining:
             jump = controller.chunk[row] - request.previous[row]
             self._boundary_jumps.append(math.sqrt(float(jump @ jump)))
+        if len(frozen):
+            error = (controller.chunk[: len(frozen)] - frozen).ravel()
+            self._prefix_errors.append(math.sqrt(float(error @ error) / error.size))
         record = ChunkRecord(
             request_tick=request.tick,
             delivery_tick=controller.tick,
@@ -149,6 +153,7 @@ class Lane:
             delays=[record.delay for record in self._chunks[1:]],
             starved_ticks=self.controller.starved_ticks if self._chunks else 0,
             boundary_jumps=self._boundary_jumps,
+            prefix_errors=self._prefix_errors,
             positions=None if positions is None else np.stack(positions),
             rms_jerk=None if positions is None else rms_jerk(positions, self._control_hz),
             network_calls=self._network_calls,
