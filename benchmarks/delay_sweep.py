@@ -178,7 +178,7 @@ def throughput(document: dict[str, Any]) -> str:
     work = {part: timing[f"{part}_seconds"] for part in ("physics", "network", "other")}
     shares = ", ".join(f"{part} {seconds / sum(work.values()):.0%}" for part, seconds in work.items())
     return (
-        f"The sweep ran at {timing['control_steps_per_second']:,.0f} control steps a second, policy included "
+        f"The sweep ran at {timing['control_steps_per_second']:,.0f} control steps a second, policy and all, "
         f"in {machine['cores']} processes of one thread ({machine['processor']}): {shares}."
     )
 

@@ -59,7 +59,7 @@ def begin(folder: Path, manifest: dict[str, Any], force: bool) -> None:
     write_json(folder / MANIFEST, manifest | {"commit": commit()})
 
 
-@click.command()
+@click.command(short_help="Record demonstrations of a task's expert.")
 @click.option(
     "--task", default="ReachPastPost-v0", show_default=True, help="Gymnasium id, with or without rtc/."
 )

@@ -111,7 +111,7 @@ def draw_curve(curve: list[dict[str, float]], path: Path) -> None:
         figure.savefig(temporary, dpi=150)
 
 
-@click.command()
+@click.command(short_help="Train a policy on demonstrations.")
 @click.option(
     "--task", default="ReachPastPost-v0", show_default=True, help="Gymnasium id, with or without rtc/."
 )
@@ -209,7 +209,7 @@ def finish(training: Training, out: Path, origin: dict[str, Any]) -> None:
     (out / STATE).unlink(missing_ok=True)
 
 
-@click.command("train-check")
+@click.command("train-check", short_help="Train and judge a tiny policy, as a check.")
 @click.option(
     "--episodes", type=click.IntRange(25), default=200, show_default=True, help="Demonstrations to record."
 )
