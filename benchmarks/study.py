@@ -14,7 +14,7 @@ from rich.console import Console
 from policies.checkpoint import CONFIG, WEIGHTS
 from rtc.cli.build import Builder, execution_horizon
 from rtc.cli.document import timing_document
-from rtc.cli.progress import SweepProgress
+from rtc.cli.progress import progress
 from rtc.cli.provenance import available_cores, commit, machine, versions
 from rtc.report.statistics import Estimate, paired_difference, summarise
 from rtc.run_folder import fingerprint, open_folder
@@ -86,10 +86,11 @@ def run(
     work = open_folder(out.with_suffix(".work"), decisive, force=False)
     fresh: list[str] = []
     start = perf_counter()
-    with SweepProgress(len(cells) * len(seeds), Console(stderr=True), enabled=True) as progress:
+    total, console = len(cells) * len(seeds), Console(stderr=True)
+    with progress(console, "simulating", total, "episodes", rate_unit="control steps") as advance:
 
         def on_shard(shard: Any, result: Any, stored: bool) -> None:
-            progress.on_shard(shard, result, stored)
+            advance(len(shard.seeds), 0.0 if stored else result.timing["control_steps"])
             if not stored:
                 fresh.append(shard.name)
 

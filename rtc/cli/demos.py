@@ -14,7 +14,7 @@ from rich.console import Console
 from envs.demos import Recipe, record
 from envs.reach_past_post import ReachPastPost
 from rtc.cli.build import check_task, make_env
-from rtc.cli.progress import counted
+from rtc.cli.progress import progress
 from rtc.cli.provenance import available_cores, commit, versions
 from rtc.dataset import MANIFEST, read_demonstrations, shard_path, write_shard
 from rtc.errors import OutputExists
@@ -126,10 +126,10 @@ def demos(
     begin(out, manifest, force)
     missing = [index for index in range(len(shards)) if not shard_path(out, index).exists()]
     jobs = [partial(record_shard, name, out, index, shards[index], recipe) for index in missing]
-    console = Console(stderr=True)
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
     done = episodes - sum(len(shards[index]) for index in missing)
     with (
-        counted(console, "recording", episodes, "episodes", done) as advance,
+        progress(console, "recording", episodes, "episodes", done=done) as advance,
         closing(in_workers(jobs, workers or available_cores())) as results,
     ):
         for index, _ in results:

@@ -2,74 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from time import perf_counter
+from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from rtc.sweep import Shard, ShardResult
 
+class Advance(Protocol):
+    """Move a bar on by `number` units; `work`: what the rate counts, if not the units themselves."""
 
-class SweepProgress:
-    """A bar over episodes, with control steps a second and the time left; a context manager."""
-
-    def __init__(self, episodes: int, console: Console, enabled: bool) -> None:
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("episodes  {task.fields[rate]}"),
-            TimeRemainingColumn(),
-            console=console,
-            disable=not (enabled and console.is_terminal),
-            transient=True,
-        )
-        self._task = self._bar.add_task("simulating", total=episodes, rate="")
-        self._start, self._steps = perf_counter(), 0.0
-
-    def __enter__(self) -> SweepProgress:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._bar.stop()
-
-    def on_shard(self, shard: Shard, result: ShardResult, stored: bool) -> None:
-        """Count a shard; `stored`: it was there before and says nothing about speed."""
-        if stored:
-            self._bar.update(self._task, advance=len(shard.seeds))
-            return
-        self._steps += result.timing["control_steps"]
-        rate = f"{self._steps / (perf_counter() - self._start):,.0f} control steps/s"
-        self._bar.update(self._task, advance=len(shard.seeds), rate=rate)
+    def __call__(self, number: int, work: float | None = None) -> None:
+        """Move on."""
+        ...
 
 
 @contextmanager
-def counted(
-    console: Console, what: str, total: int, unit: str, done: int = 0
-) -> Iterator[Callable[[int], None]]:
-    """A bar over `total` units with their rate and the time left; yields the function that advances it.
+def progress(
+    console: Console,
+    what: str,
+    total: int,
+    unit: str,
+    *,
+    done: int = 0,
+    rate_unit: str | None = None,
+    enabled: bool = True,
+) -> Iterator[Advance]:
+    """A bar over `total` units with a rate and the time left; yields the function that advances it.
 
-    done: units that an earlier run did; they say nothing about speed.
+    done: units that an earlier run did; they say nothing about speed. rate_unit: what the rate is of, if not
+    of the units. Without a terminal, or not `enabled`, nothing is drawn.
     """
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn(unit),
-        TextColumn("{task.fields[rate]}"),
+        TextColumn(unit + "  {task.fields[rate]}"),
         TimeRemainingColumn(),
         console=console,
-        disable=not console.is_terminal,
+        disable=not (enabled and console.is_terminal),
+        transient=True,
     )
-    task, start, counted_here = bar.add_task(what, total=total, completed=done, rate=""), perf_counter(), 0
+    task, start, worked = bar.add_task(what, total=total, completed=done, rate=""), perf_counter(), 0.0
 
-    def advance(number: int) -> None:
-        nonlocal counted_here
-        counted_here += number
-        bar.update(task, advance=number, rate=f"{counted_here / max(perf_counter() - start, 1e-9):,.1f}/s")
+    def advance(number: int, work: float | None = None) -> None:
+        nonlocal worked
+        worked += number if work is None else work
+        rate = worked / max(perf_counter() - start, 1e-9)
+        bar.update(task, advance=number, rate=f"{rate:,.0f} {rate_unit or unit}/s")
 
     with bar:
         yield advance

@@ -15,7 +15,7 @@ from rtc.cli.document import Outcome, results_document, timing_document, without
 from rtc.cli.options import MaxWeight, NameList, TickList
 from rtc.cli.pictures import draw_plot, draw_video
 from rtc.cli.plan import Plan, make_plan
-from rtc.cli.progress import SweepProgress
+from rtc.cli.progress import progress
 from rtc.cli.provenance import available_cores
 from rtc.report.table import result_table
 from rtc.run_folder import RunFolder, open_folder
@@ -139,10 +139,13 @@ def _simulate(
     fresh: list[str] = []
     start = perf_counter()
     episodes = len(plan.cells) * len(plan.seeds)
-    with SweepProgress(episodes, errors, enabled=not arguments["as_json"]) as progress:
+    shown = not arguments["as_json"]
+    with progress(
+        errors, "simulating", episodes, "episodes", rate_unit="control steps", enabled=shown
+    ) as advance:
 
         def on_shard(shard: Shard, result: ShardResult, stored: bool) -> None:
-            progress.on_shard(shard, result, stored)
+            advance(len(shard.seeds), 0.0 if stored else result.timing["control_steps"])
             if not stored:
                 fresh.append(shard.name)
 

@@ -22,7 +22,7 @@ from policies.flow import FlowPolicy
 from policies.training import STATE, Training, TrainingRecipe
 from rtc.cli.build import check_task, make_env
 from rtc.cli.demos import expert_env
-from rtc.cli.progress import counted
+from rtc.cli.progress import progress
 from rtc.cli.provenance import commit, machine, versions
 from rtc.dataset import Demonstrations, read_demonstrations
 from rtc.errors import InvalidArgument, OutputExists, RtcError
@@ -72,7 +72,7 @@ def fit(training: Training, data: Rows, held_out: Rows, folder: Path, console: C
     """
     recipe, running = training.recipe, []
     training.save(folder)  # from the start the folder says whose it is
-    with counted(console, "training", recipe.steps, "steps", training.step) as advance:
+    with progress(console, "training", recipe.steps, "steps", done=training.step) as advance:
         while training.step < recipe.steps:
             running.append(training.advance(*data))
             advance(1)
@@ -180,7 +180,10 @@ def train(
     training = Training(policy, recipe)
     if (out / STATE).exists():
         training.resume(out)
-    code, console = commit(), Console(stderr=True)  # the commit that trains, whatever is committed meanwhile
+    code, console = (
+        commit(),
+        Console(stderr=True, highlight=False, soft_wrap=True),
+    )  # the commit that trains, whatever is committed meanwhile
     fit(training, train_set, held_out, out, console)
     finish(training, out, {"data": manifest, "commit": code})
     last = training.curve[-1]
@@ -216,11 +219,11 @@ def finish(training: Training, out: Path, origin: dict[str, Any]) -> None:
 @click.option("--steps", type=click.IntRange(50), default=500, show_default=True, help="Optimiser steps.")
 def train_check(episodes: int, steps: int) -> None:
     """Record, train and evaluate a tiny policy; fails unless the loss falls and the policy beats random."""
-    console = Console(stderr=True)
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
     recipe = TrainingRecipe(steps=steps, batch_size=128, warmup=50)
     torch.set_num_threads(1)  # more only wait for each other on a network this small
     torch.manual_seed(recipe.seed)
-    with counted(console, "recording", episodes, "episodes") as advance:
+    with progress(console, "recording", episodes, "episodes") as advance:
         demonstrations = record(
             partial(expert_env, "ReachPastPost-v0"),
             list(range(1_000_000, 1_000_000 + episodes)),
