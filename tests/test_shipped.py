@@ -1,0 +1,60 @@
+"""The weights that come with the package do what docs/ says, in small; benchmarks/results has the numbers."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+import envs
+from policies.checkpoint import load_policy, shipped_checkpoint
+from rtc.cli.build import make_env
+from rtc.runtime.latency import ConstantDelay
+from rtc.runtime.rollout import rollout_batch
+from rtc.runtime.strategies import make_strategy
+
+SEEDS = list(range(500_000, 500_064))
+
+
+def successes(task: str, name: str, delay: int, **options: Any) -> int:
+    """Of 64 episodes that neither training nor the study has seen, replanned every 4 ticks."""
+    folder = shipped_checkpoint(task)
+    episodes, _ = rollout_batch(
+        [make_env(task) for _ in SEEDS],
+        make_strategy(name, load_policy(folder, task), **options),
+        execution_horizon=4,
+        delay=ConstantDelay(delay),
+        seeds=SEEDS,
+        starvation=make_env(task).unwrapped.metadata["starvation"],
+    )
+    return sum(episode.success for episode in episodes)
+
+
+@pytest.mark.parametrize("task", [task.removeprefix("rtc/") for task in envs.TASKS])
+def test_without_delay_the_shipped_policy_passes_its_gate(task: str) -> None:
+    assert successes(task, "naive", 0) >= 0.85 * len(SEEDS)
+
+
+def test_at_a_quarter_of_the_chunk_realtime_wins_back_what_naive_loses() -> None:
+    task = "ReachPastPost-v0"
+    naive, realtime = successes(task, "naive", 4), successes(task, "realtime", 4, schedule="zeros")
+    without_delay = successes(task, "naive", 0)
+    assert naive < without_delay
+    assert realtime - naive >= 0.5 * (without_delay - naive)
+
+
+def test_a_robot_that_can_hold_may_stop_and_think_and_one_that_cannot_may_not() -> None:
+    assert successes("ReachPastPostPosition-v0", "synchronous", 4) >= 0.8 * len(SEEDS)
+    assert successes("ReachPastPost-v0", "synchronous", 4) < 0.8 * len(SEEDS)
+
+
+@pytest.mark.parametrize("task", [task.removeprefix("rtc/") for task in envs.TASKS])
+def test_shipped_weights_say_how_they_were_made(task: str) -> None:
+    recipe = json.loads((shipped_checkpoint(task) / "recipe.json").read_text())
+    assert re.fullmatch(r"[0-9a-f]{40}", recipe["commit"])
+    assert recipe["data"]["task"] == task
+    assert recipe["data"]["seed"] >= 1_000_000  # evaluation counts from 0
+    assert recipe["seconds"] < 30 * 60
+    assert recipe["curve"][-1]["held_out"] == recipe["held_out_loss"]
