@@ -2,12 +2,13 @@
 
     python -m benchmarks.delay_sweep [--episodes 512] [--seed 0] [--policy DIR] [--only-report]
 
-Writes benchmarks/results/delay_sweep.json, docs/images/success.png and delay_sweep.png, and the tables in
+Writes benchmarks/results/delay_sweep*.json, docs/images/success.png and delay_sweep.png, and the tables in
 docs/delay.md. An interrupted sweep goes on where it stopped. About 25 minutes on two cores.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from benchmarks.study import RESULTS, Setting, difference, number, percent, run,
 from rtc.cli.build import Builder
 from rtc.serialise import read_json, whole_file
 
-TASK = "ReachPastPost-v0"
+TASK, TWIN = "ReachPastPost-v0", "ReachPastPostPosition-v0"
 DELAYS = (0, 2, 4, 6, 8)
 HORIZON_RULES = ("max(d,1)", "H/4", "H/2")
 REALTIME = [
@@ -43,6 +44,16 @@ def settings(builder: Builder) -> list[Setting]:
     return list(dict.fromkeys(found))
 
 
+def twin_settings(builder: Builder) -> list[Setting]:
+    """The control: the quasi-static twin under the three strategies, with s = max(d, 1)."""
+    rule = HORIZON_RULES[0]
+    return [
+        setting(builder, name, delay, rule, **options)
+        for name, options in (("synchronous", {}), ("naive", {}), ("realtime", REALTIME[0]))
+        for delay in DELAYS
+    ]
+
+
 def short(cell: dict[str, Any]) -> str:
     """`hard exact` for realtime cells, the strategy's name for the others."""
     options = cell["options"]
@@ -60,15 +71,17 @@ def rows_of(rule: str, delay: int, horizon: int) -> int:
     return max(delay, {"max(d,1)": 1, "H/4": horizon // 4, "H/2": horizon // 2}[rule])
 
 
-def success_table(document: dict[str, Any]) -> str:
+def success_table(
+    document: dict[str, Any], names: Iterable[str] = COLOURS, rules: Sequence[str] = HORIZON_RULES
+) -> str:
     """Success in per cent with Wilson intervals: a row a strategy and rule for s, a column a delay."""
     cells, horizon = by_name(document["cells"]), document["horizon"]
     lines = [
         "| strategy | s | " + " | ".join(f"d = {delay}" for delay in DELAYS) + " |",
         "|---|---|" + "---|" * len(DELAYS),
     ]
-    for name in COLOURS:
-        for rule in HORIZON_RULES:
+    for name in names:
+        for rule in rules:
             line = [cells.get((name, delay, _rows(name, rule, delay, horizon))) for delay in DELAYS]
             found = " | ".join(percent(cell["success"]) if cell else "-" for cell in line)
             lines.append(f"| {name} | {rule} | {found} |")
@@ -183,12 +196,15 @@ def throughput(document: dict[str, Any]) -> str:
     )
 
 
-def report(document: dict[str, Any]) -> None:
-    """Pictures and tables, from the document alone."""
+def report(document: dict[str, Any], twin: dict[str, Any]) -> None:
+    """Pictures and tables, from the documents alone."""
     plot(document, DOCS / "images" / "success.png", ("max(d,1)",))
     plot(document, DOCS / "images" / "delay_sweep.png", HORIZON_RULES)
     page = DOCS / "delay.md"
     write_between(page, "success", success_table(document))
+    write_between(
+        page, "twin", success_table(twin, ("synchronous", "naive", "hard exact"), HORIZON_RULES[:1])
+    )
     write_between(page, "recovery", recovery_table(document))
     write_between(page, "detail", detail_table(document, document["horizon"] // 4))
     write_between(DOCS / "tasks.md", "throughput", throughput(document))
@@ -206,11 +222,13 @@ def report(document: dict[str, Any]) -> None:
 @click.option("--only-report", is_flag=True, help="Draw and write from the committed JSON, simulate nothing.")
 def main(episodes: int, seed: int, policy: Path | None, only_report: bool) -> None:
     """Run the sweep and write its report."""
-    out = RESULTS / "delay_sweep.json"
+    out, twin_out = RESULTS / "delay_sweep.json", RESULTS / "delay_sweep_twin.json"
     if not only_report:
-        builder = Builder.check(TASK, policy)
-        run(settings(builder), builder, out=out, seeds=range(seed, seed + episodes))
-    report(read_json(out))
+        seeds = range(seed, seed + episodes)
+        builder, twin = Builder.check(TASK, policy), Builder.check(TWIN, None)
+        run(settings(builder), builder, out=out, seeds=seeds)
+        run(twin_settings(twin), twin, out=twin_out, seeds=seeds)
+    report(read_json(out), read_json(twin_out))
 
 
 if __name__ == "__main__":
