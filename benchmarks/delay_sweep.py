@@ -3,7 +3,7 @@
     python -m benchmarks.delay_sweep [--episodes 512] [--seed 0] [--policy DIR] [--only-report]
 
 Writes benchmarks/results/delay_sweep*.json, docs/images/success.png and delay_sweep.png, and the tables in
-docs/delay.md. An interrupted sweep goes on where it stopped. About 25 minutes on two cores.
+docs/delay.md. An interrupted sweep goes on where it stopped. About 8 minutes on two cores.
 """
 
 from __future__ import annotations

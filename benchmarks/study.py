@@ -116,9 +116,7 @@ def run(
 
 def _cell_document(item: Setting, records: list[dict[str, Any]]) -> dict[str, Any]:
     summary = asdict(summarise(item.strategy, item.delay, item.execution_horizon, records))
-    summary["success"] = (
-        summary["success"]._asdict() if isinstance(summary["success"], Estimate) else summary["success"]
-    )
+    summary["success"] = summary["success"]._asdict()
     # one character an episode, in the order of the seeds: enough to pair any two cells
     outcomes = "".join("1" if record["success"] else "0" for record in records)
     return {"label": item.label, "options": dict(item.options), "outcomes": outcomes} | summary
