@@ -10,7 +10,8 @@ import click
 from rtc.cli.demos import demos
 from rtc.cli.provenance import versions
 from rtc.cli.rollout import rollout
-from rtc.cli.train import train, train_check
+from rtc.cli.train import train
+from rtc.cli.train_check import train_check
 from rtc.errors import RtcError
 
 INTERRUPTED = 130  # 128 + SIGINT, what a shell reports for Ctrl-C

@@ -14,6 +14,7 @@ from rich.console import Console
 from envs.demos import Recipe, record
 from envs.reach_past_post import ReachPastPost
 from rtc.cli.build import check_task, make_env
+from rtc.cli.options import task_option
 from rtc.cli.progress import progress
 from rtc.cli.provenance import available_cores, commit, versions
 from rtc.dataset import MANIFEST, read_demonstrations, shard_path, write_shard
@@ -60,9 +61,7 @@ def begin(folder: Path, manifest: dict[str, Any], force: bool) -> None:
 
 
 @click.command(short_help="Record demonstrations of a task's expert.")
-@click.option(
-    "--task", default="ReachPastPost-v0", show_default=True, help="Gymnasium id, with or without rtc/."
-)
+@task_option
 @click.option(
     "--episodes", type=click.IntRange(1), default=9000, show_default=True, help="Episodes to record."
 )

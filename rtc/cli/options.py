@@ -1,10 +1,18 @@
-"""Parameter types of the command line: text in, checked values out."""
+"""Parameter types and options that commands share: text in, checked values out."""
 
 from __future__ import annotations
 
 from typing import Any, Literal
 
 import click
+
+task_option = click.option(
+    "--task",
+    default="ReachPastPost-v0",
+    show_default=True,
+    metavar="ID",
+    help="Gymnasium id, with or without rtc/.",
+)
 
 
 class NameList(click.ParamType):

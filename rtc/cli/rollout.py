@@ -12,7 +12,7 @@ import click
 from rich.console import Console
 
 from rtc.cli.document import Outcome, results_document, timing_document, without_episodes
-from rtc.cli.options import MaxWeight, NameList, TickList
+from rtc.cli.options import MaxWeight, NameList, TickList, task_option
 from rtc.cli.pictures import draw_plot, draw_video
 from rtc.cli.plan import Plan, make_plan
 from rtc.cli.progress import progress
@@ -24,7 +24,6 @@ from rtc.sweep import Record, Shard, ShardResult, sweep
 
 # What the study in docs/ recommends: this is the one place for it.
 DEFAULTS: dict[str, Any] = {
-    "task": "ReachPastPost-v0",
     "strategies": "synchronous,naive,realtime",
     "delays": "0,2,4,6,8",
     "execution_horizon": "max(d,1)",
@@ -45,7 +44,7 @@ def _option(name: str, help: str, **settings: Any) -> Any:
 
 
 @click.command(short_help="Compare strategies at inference delays on one task.")
-@_option("--task", "Gymnasium id, with or without rtc/.", metavar="ID")
+@task_option
 @_option("--policy", "Checkpoint folder.", type=FOLDER, show_default="the shipped weights of the task")
 @_option("--strategies", "What to compare: synchronous, naive, realtime.", type=NameList())
 @_option("--delays", "Inference delays d, in control ticks of 20 ms.", type=TickList())

@@ -1,13 +1,11 @@
-"""`rtc train`: a policy from demonstrations; `rtc train-check`: the same in small, to see that it works."""
+"""`rtc train`: a policy from demonstrations."""
 
 from __future__ import annotations
 
-import copy
 import os
 import tempfile
 from contextlib import suppress
 from dataclasses import asdict
-from functools import partial
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -16,19 +14,15 @@ import click
 import torch
 from rich.console import Console
 
-from envs.demos import Recipe, record
-from policies.checkpoint import CONFIG, WEIGHTS, load_policy
+from policies.checkpoint import CONFIG, WEIGHTS
 from policies.flow import FlowPolicy
 from policies.training import STATE, Training, TrainingRecipe
-from rtc.cli.build import check_task, make_env
-from rtc.cli.demos import expert_env
+from rtc.cli.build import check_task
+from rtc.cli.options import task_option
 from rtc.cli.progress import progress
 from rtc.cli.provenance import commit, machine, versions
 from rtc.dataset import Demonstrations, read_demonstrations
 from rtc.errors import InvalidArgument, OutputExists, RtcError
-from rtc.runtime.latency import ConstantDelay
-from rtc.runtime.rollout import rollout_batch
-from rtc.runtime.strategies import make_strategy
 from rtc.serialise import whole_file, write_json
 
 REPORT_EVERY = 100  # optimiser steps between two points of the loss curve
@@ -112,9 +106,7 @@ def draw_curve(curve: list[dict[str, float]], path: Path) -> None:
 
 
 @click.command(short_help="Train a policy on demonstrations.")
-@click.option(
-    "--task", default="ReachPastPost-v0", show_default=True, help="Gymnasium id, with or without rtc/."
-)
+@task_option
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="Folder that `rtc demos` wrote.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the checkpoint.")
 @click.option(
@@ -210,52 +202,3 @@ def finish(training: Training, out: Path, origin: dict[str, Any]) -> None:
         for name in (WEIGHTS, CONFIG):
             os.replace(Path(fresh) / name, out / name)
     (out / STATE).unlink(missing_ok=True)
-
-
-@click.command("train-check", short_help="Train and judge a tiny policy, as a check.")
-@click.option(
-    "--episodes", type=click.IntRange(25), default=200, show_default=True, help="Demonstrations to record."
-)
-@click.option("--steps", type=click.IntRange(50), default=500, show_default=True, help="Optimiser steps.")
-def train_check(episodes: int, steps: int) -> None:
-    """Record, train and evaluate a tiny policy; fails unless the loss falls and the policy beats random."""
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
-    recipe = TrainingRecipe(steps=steps, batch_size=128, warmup=50)
-    torch.set_num_threads(1)  # more only wait for each other on a network this small
-    torch.manual_seed(recipe.seed)
-    with progress(console, "recording", episodes, "episodes") as advance:
-        demonstrations = record(
-            partial(expert_env, "ReachPastPost-v0"),
-            list(range(1_000_000, 1_000_000 + episodes)),
-            Recipe(),
-            on_episode=lambda: advance(1),
-        )
-    policy = FlowPolicy("ReachPastPost-v0", 18, 3, channels=48, row_hidden=32, channel_hidden=96, blocks=2)
-    untrained = copy.deepcopy(policy)
-    train_set, held_out = split(demonstrations, policy, recipe.validation)
-    training = Training(policy, recipe)
-    before = training.held_out_loss(*held_out)
-    with tempfile.TemporaryDirectory() as folder:
-        fit(training, train_set, held_out, Path(folder), console)
-        finish(training, Path(folder), {})
-        trained = load_policy(Path(folder), "ReachPastPost-v0")
-    after = training.curve[-1]["held_out"]
-    returns = [evaluate(candidate, range(32)) for candidate in (untrained.eval(), trained)]
-    click.echo(
-        f"held-out loss {before:.3f} -> {after:.3f}; "
-        f"mean return untrained {returns[0]:.2f}, trained {returns[1]:.2f}"
-    )
-    if not (after < 0.8 * before and returns[1] > returns[0] + 0.3):
-        raise RtcError("training does not work: the loss should fall by a fifth and the return rise by 0.3")
-
-
-def evaluate(policy: FlowPolicy, seeds: range) -> float:
-    """Mean return over `seeds`, without delay, replanning every 4 ticks."""
-    envs = [make_env(policy.task) for _ in seeds]
-    strategy = make_strategy("naive", policy)
-    episodes, _ = rollout_batch(
-        envs, strategy, execution_horizon=4, delay=ConstantDelay(0), seeds=list(seeds)
-    )
-    for env in envs:
-        env.close()
-    return sum(episode.total_reward for episode in episodes) / len(episodes)
