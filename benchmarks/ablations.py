@@ -13,8 +13,7 @@ from typing import Any
 
 import click
 
-from benchmarks.delay_sweep import DOCS, TASK
-from benchmarks.study import RESULTS, Setting, difference, number, percent, run, write_between
+from benchmarks.study import DOCS, RESULTS, TASK, Setting, difference, number, percent, run, write_between
 from rtc.cli.build import Builder
 from rtc.serialise import read_json, write_json
 
@@ -97,17 +96,17 @@ def policy_settings() -> list[Setting]:
 def measure(episodes: int, policies: Path) -> dict[str, Any]:
     """All ablations, as one document: the shipped policy's cells by name, the other policies' in order."""
     seeds = range(FIRST_SEED, FIRST_SEED + episodes)
-    part = RESULTS / "ablations_part.json"
     rows = [setting for table in tables().values() for _, setting in table]
-    shipped = run([*rows, *policy_settings()], Builder.check(TASK, None), out=part, seeds=seeds)
+    shipped = run([*rows, *policy_settings()], Builder.check(TASK, None), name="ablations", seeds=seeds)
     document = {key: value for key, value in shipped.items() if key not in ("cells", "timing")}
     names = [setting.name for setting in dict.fromkeys([*rows, *policy_settings()])]
     document["shipped"] = dict(zip(names, shipped["cells"], strict=True))
     document["policies"] = {}
     for name in POLICIES:
         builder = Builder.check(TASK, policies / name)
-        document["policies"][name] = run(policy_settings(), builder, out=part, seeds=seeds)["cells"]
-    part.unlink()
+        document["policies"][name] = run(policy_settings(), builder, name=f"ablations_{name}", seeds=seeds)[
+            "cells"
+        ]
     return document
 
 

@@ -17,11 +17,22 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from benchmarks.study import RESULTS, Setting, difference, number, percent, run, setting, write_between
-from rtc.cli.build import Builder
-from rtc.serialise import read_json, whole_file
+from benchmarks.study import (
+    DOCS,
+    RESULTS,
+    TASK,
+    TWIN,
+    Setting,
+    difference,
+    number,
+    percent,
+    run,
+    setting,
+    write_between,
+)
+from rtc.cli.build import Builder, rows_of_rule
+from rtc.serialise import read_json, whole_file, write_json
 
-TASK, TWIN = "ReachPastPost-v0", "ReachPastPostPosition-v0"
 DELAYS = (0, 2, 4, 6, 8)
 HORIZON_RULES = ("max(d,1)", "H/4", "H/2")
 REALTIME = [
@@ -31,7 +42,6 @@ REALTIME = [
 ]
 COLOURS = {"synchronous": "#7f7f7f", "naive": "#d55e00", "hard exact": "#0072b2", "soft exact": "#56b4e9"}
 COLOURS |= {"hard identity": "#009e73", "soft identity": "#cc79a7"}
-DOCS = Path(__file__).parents[1] / "docs"
 
 
 def settings(builder: Builder) -> list[Setting]:
@@ -66,9 +76,10 @@ def by_name(cells: list[dict[str, Any]]) -> dict[tuple[str, int, int], dict[str,
     return {(short(cell), cell["delay"], cell["execution_horizon"]): cell for cell in cells}
 
 
-def rows_of(rule: str, delay: int, horizon: int) -> int:
-    """The s that a rule means for a strategy that moves while it infers."""
-    return max(delay, {"max(d,1)": 1, "H/4": horizon // 4, "H/2": horizon // 2}[rule])
+def rows_of(name: str, rule: str, delay: int, horizon: int) -> int:
+    """The s that `rule` meant in the sweep: raised to the delay where the robot moves while it infers."""
+    rows = rows_of_rule(rule, horizon, delay)
+    return rows if name == "synchronous" else max(rows, delay)
 
 
 def success_table(
@@ -82,24 +93,18 @@ def success_table(
     ]
     for name in names:
         for rule in rules:
-            line = [cells.get((name, delay, _rows(name, rule, delay, horizon))) for delay in DELAYS]
+            line = [cells.get((name, delay, rows_of(name, rule, delay, horizon))) for delay in DELAYS]
             found = " | ".join(percent(cell["success"]) if cell else "-" for cell in line)
             lines.append(f"| {name} | {rule} | {found} |")
     return "\n".join(lines)
 
 
-def _rows(name: str, rule: str, delay: int, horizon: int) -> int:
-    if name == "synchronous" and rule != "max(d,1)":  # it may run fewer actions than the delay
-        return {"H/4": horizon // 4, "H/2": horizon // 2}[rule]
-    return rows_of(rule, delay, horizon)
-
-
 def recovery_table(document: dict[str, Any]) -> str:
     """What realtime wins back of what naive loses between d = 0 and d; paired by seed, s = max(d,1)."""
-    cells, horizon = by_name(document["cells"]), document["horizon"]
+    cells = by_name(document["cells"])
     lines = ["| d | naive loses | setting | realtime - naive | won back |", "|---|---|---|---|---|"]
     for delay in DELAYS[1:]:
-        rows = rows_of("max(d,1)", delay, horizon)
+        rows = max(delay, 1)
         start, naive = cells["naive", 0, 1], cells["naive", delay, rows]
         lost = difference(start, naive)
         for name in ("hard exact", "soft exact", "hard identity", "soft identity"):
@@ -111,7 +116,7 @@ def recovery_table(document: dict[str, Any]) -> str:
 
 def detail_table(document: dict[str, Any], delay: int) -> str:
     """Seams, smoothness and cost at one delay, with s = max(d,1)."""
-    cells, rows = by_name(document["cells"]), rows_of("max(d,1)", delay, document["horizon"])
+    cells, rows = by_name(document["cells"]), max(delay, 1)
     lines = [
         "| strategy | collisions | timeouts | seconds | prefix error | jump | jerk, m/s³ | calls | VJPs |",
         "|---|---|---|---|---|---|---|---|---|",
@@ -145,7 +150,7 @@ def plot(document: dict[str, Any], path: Path, rules: tuple[str, ...]) -> None:
 def _panel(axes: Axes, document: dict[str, Any], rule: str) -> None:
     cells, horizon = by_name(document["cells"]), document["horizon"]
     for name, colour in COLOURS.items():
-        line = [cells.get((name, delay, _rows(name, rule, delay, horizon))) for delay in DELAYS]
+        line = [cells.get((name, delay, rows_of(name, rule, delay, horizon))) for delay in DELAYS]
         found = [cell for cell in line if cell]
         delays = [cell["delay"] for cell in found]
         label = name if name in ("synchronous", "naive") else f"realtime, {name}"
@@ -226,8 +231,8 @@ def main(episodes: int, seed: int, policy: Path | None, only_report: bool) -> No
     if not only_report:
         seeds = range(seed, seed + episodes)
         builder, twin = Builder.check(TASK, policy), Builder.check(TWIN, None)
-        run(settings(builder), builder, out=out, seeds=seeds)
-        run(twin_settings(twin), twin, out=twin_out, seeds=seeds)
+        write_json(out, run(settings(builder), builder, name="delay_sweep", seeds=seeds))
+        write_json(twin_out, run(twin_settings(twin), twin, name="delay_sweep_twin", seeds=seeds))
     report(read_json(out), read_json(twin_out))
 
 

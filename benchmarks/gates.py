@@ -1,4 +1,3 @@
-# pyright: reportAttributeAccessIssue=false
 """The gates of a task, each with its number, and the speed of its simulation, for docs/tasks.md.
 
     python -m benchmarks.gates [--episodes 512] [--only-report]
@@ -6,10 +5,12 @@
 Writes benchmarks/results/gates.json and the tables in docs/tasks.md.
 """
 
+# pyright: reportAttributeAccessIssue=false
+# MuJoCo's names come from compiled modules that tell a type checker nothing.
+
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -17,7 +18,7 @@ import click
 import mujoco
 import numpy as np
 
-from benchmarks.study import RESULTS, difference, percent, run, setting, write_between
+from benchmarks.study import DOCS, RESULTS, TASK, TWIN, difference, percent, run, setting, write_between
 from envs.arm import CONTROL_HZ, PHYSICS_HZ
 from envs.reach_past_post import ReachPastPost
 from envs.reach_past_post_expert import Expert
@@ -27,9 +28,7 @@ from rtc.report.statistics import success_rate
 from rtc.serialise import read_json, write_json
 from rtc.sweep import in_workers
 
-TASK, TWIN = "ReachPastPost-v0", "ReachPastPostPosition-v0"
 LATENESS = (0, 2, 4, 6)
-DOCS = Path(__file__).parents[1] / "docs"
 
 
 def expert_outcomes(task: str, lateness: int, seeds: range) -> list[bool]:
@@ -72,26 +71,20 @@ def simulation_speed(ticks: int = 4000) -> dict[str, float]:
 
 def measure(episodes: int) -> dict[str, Any]:
     """Everything, as one document."""
-    seeds = range(episodes)
+    seeds, code = range(episodes), commit()  # before anything can change it
     speed = simulation_speed()
-    jobs = {
-        (task, late): partial(expert_outcomes, task, late, seeds)
-        for task in (TASK, TWIN)
-        for late in LATENESS
-    }
-    names = list(jobs)
-    found = dict(in_workers(list(jobs.values()), available_cores()))
-    expert = {
-        f"{task} {late}": success_rate(sum(found[index]), episodes)._asdict()
-        for index, (task, late) in enumerate(names)
-    }
+    late = [(task, lateness) for task in (TASK, TWIN) for lateness in LATENESS]
+    found = dict(in_workers([partial(expert_outcomes, *key, seeds) for key in late], available_cores()))
     document: dict[str, Any] = {
         "episodes": episodes,
-        "commit": commit(),
+        "commit": code,
         "machine": machine(),
         "speed": speed,
+        "expert": {
+            f"{task} {lateness}": success_rate(sum(found[index]), episodes)._asdict()
+            for index, (task, lateness) in enumerate(late)
+        },
     }
-    document["expert"] = expert
     for task in (TASK, TWIN):
         builder = Builder.check(task, None)
         cells = [
@@ -100,9 +93,7 @@ def measure(episodes: int) -> dict[str, Any]:
             setting(builder, "synchronous", 0, "4"),
             setting(builder, "synchronous", 4, "4"),
         ]
-        out = RESULTS / f"gates_{task}.json"
-        document[task] = run(cells, builder, out=out, seeds=seeds)["cells"]
-        out.unlink()
+        document[task] = run(cells, builder, name=f"gates_{task}", seeds=seeds)["cells"]
     return document
 
 

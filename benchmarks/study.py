@@ -18,10 +18,11 @@ from rtc.cli.progress import progress
 from rtc.cli.provenance import available_cores, commit, machine, versions
 from rtc.report.statistics import Estimate, paired_difference, summarise
 from rtc.run_folder import fingerprint, open_folder
-from rtc.serialise import write_json
 from rtc.sweep import Cell, split, sweep
 
+TASK, TWIN = "ReachPastPost-v0", "ReachPastPostPosition-v0"
 RESULTS = Path(__file__).parent / "results"
+DOCS = Path(__file__).parents[1] / "docs"
 
 
 @dataclass(frozen=True)
@@ -55,15 +56,16 @@ def run(
     settings: Sequence[Setting],
     builder: Builder,
     *,
-    out: Path,
+    name: str,
     seeds: range,
     batch: int = 64,
 ) -> dict[str, Any]:
     """Simulate every setting on the same seeds with all cores, resuming what was begun; the document.
 
-    A setting that is listed twice is simulated once.
+    A setting that is listed twice is simulated once. name: of the work folder in results/, gone in the end.
     """
     settings, code = list(dict.fromkeys(settings)), commit()  # before anything can change it
+    starvation = builder.starvation
     cells = {
         item: Cell(
             item.name,
@@ -71,7 +73,7 @@ def run(
             builder.strategy(item.strategy, **dict(item.options)),
             item.delay,
             item.execution_horizon,
-            builder.starvation,
+            starvation,
         )
         for item in settings
     }
@@ -83,7 +85,7 @@ def run(
         "batch": batch,
         "versions": versions(),
     }
-    work = open_folder(out.with_suffix(".work"), decisive, force=False)
+    work = open_folder(RESULTS / f"{name}.work", decisive, force=False)
     fresh: list[str] = []
     start = perf_counter()
     total, console = len(cells) * len(seeds), Console(stderr=True)
@@ -109,7 +111,6 @@ def run(
         )
         for item in settings
     ]
-    write_json(out, document)
     shutil.rmtree(work.path)
     return document
 

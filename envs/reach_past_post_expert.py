@@ -8,9 +8,8 @@ from jaxtyping import Float
 from envs.reach_past_post import DAMPING, MAX_FORCE, SPRING, ReachPastPost
 
 CLEARANCE = 0.115  # metres between the axis of the post and the path of the load's centre
-EFFECTIVE_MASS = np.array(
-    [5.0, 4.2, 6.0]
-)  # kg along x, y, z: the arm and its load near the middle of the table
+# kg along x, y, z: the arm and its load near the middle of the table
+EFFECTIVE_MASS = np.array([5.0, 4.2, 6.0])
 RESPONSE_TIME = 0.07  # seconds in which a velocity error is corrected
 ARRIVAL_RATE = 5.0  # 1/s: speed per metre of distance when arriving
 CLIMB_SPEED = 0.4  # m/s, largest vertical speed
@@ -63,9 +62,8 @@ class Expert:
     def _feasible_side(self, offset: float, to_post: np.ndarray, velocity: np.ndarray) -> float:
         """The drawn side (+1 left, -1 right), unless the load is already going past on the other one."""
         sideways = float(velocity[0] * to_post[1] - velocity[1] * to_post[0]) / np.linalg.norm(to_post)
-        miss = (
-            offset + 0.25 * sideways
-        )  # metres right of the axis at which the load would pass, a quarter second on
+        # metres right of the axis at which the load would pass, a quarter of a second on
+        miss = offset + 0.25 * sideways
         if abs(miss) > 0.06:
             return -1.0 if miss > 0 else 1.0
         return self.side

@@ -109,6 +109,17 @@ class Builder:
         return factory
 
 
+def rows_of_rule(rule: str, horizon: int, delay: int) -> int:
+    """The rows that `rule` means (see `execution_horizon`), legal or not; InvalidArgument if it is none."""
+    match = re.fullmatch(r"(max\(d,|H/)?(\d+)(\))?", rule.replace(" ", ""))
+    if not match or (match[1] == "max(d,") != bool(match[3]) or (match[1] == "H/" and match[2] == "0"):
+        raise InvalidArgument(
+            f"execution horizon {rule!r} is none of: a number of ticks such as 4; H/4; max(d,1)"
+        )
+    number = int(match[2])
+    return {None: number, "H/": horizon // max(number, 1), "max(d,": max(number, delay)}[match[1]]
+
+
 def execution_horizon(rule: str, strategy: Strategy, delay: int) -> int:
     """The execution horizon s in rows that `rule` means at `delay` ticks, legal for the strategy.
 
@@ -117,13 +128,7 @@ def execution_horizon(rule: str, strategy: Strategy, delay: int) -> int:
     Raises InvalidArgument unless 1 <= s <= H and, for those strategies, s <= H - d (Black et al. 2025).
     """
     horizon = strategy.horizon
-    match = re.fullmatch(r"(max\(d,|H/)?(\d+)(\))?", rule.replace(" ", ""))
-    if not match or (match[1] == "max(d,") != bool(match[3]) or (match[1] == "H/" and match[2] == "0"):
-        raise InvalidArgument(
-            f"execution horizon {rule!r} is none of: a number of ticks such as 4; H/4; max(d,1)"
-        )
-    number = int(match[2])
-    rows = {None: number, "H/": horizon // max(number, 1), "max(d,": max(number, delay)}[match[1]]
+    rows = rows_of_rule(rule, horizon, delay)
     if not 1 <= rows <= horizon:
         raise InvalidArgument(
             f"execution horizon {rule} is s = {rows} at d = {delay}, but a chunk has H = {horizon} actions: "

@@ -54,6 +54,7 @@ def make_plan(arguments: dict[str, Any]) -> Plan:
 
 def _cells(builder: Builder, arguments: dict[str, Any]) -> dict[tuple[str, int], Cell]:
     cells = {}
+    starvation = arguments["starvation"] or builder.starvation
     for name in check_strategies(arguments["strategies"]):
         factory = builder.strategy(name, **{key: arguments[key] for key in STRATEGY_SETTINGS})
         strategy = factory()
@@ -64,6 +65,6 @@ def _cells(builder: Builder, arguments: dict[str, Any]) -> dict[tuple[str, int],
                 make_strategy=factory,
                 delay=delay,
                 execution_horizon=execution_horizon(arguments["execution_horizon"], strategy, delay),
-                starvation=arguments["starvation"] or builder.starvation,
+                starvation=starvation,
             )
     return cells
