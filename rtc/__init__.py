@@ -29,7 +29,7 @@ from rtc.errors import (
     RenderUnavailable,
     RtcError,
 )
-from rtc.guidance import guidance_weight, guide
+from rtc.guidance.pigdm import guidance_weight, guide
 from rtc.measurement import Measurement, SoftMask
 from rtc.path import OT, Path
 from rtc.prior import Prior, from_velocity

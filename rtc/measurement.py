@@ -9,6 +9,8 @@ With x1 | x ~ N(x1_hat, r2 I) and y = A x1 + noise, the mean of x1 given y as we
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -30,8 +32,20 @@ class Measurement(Protocol):
 
 
 @runtime_checkable
+class Likelihood(Protocol):
+    """Something known about the clean data, said as a density: for gradients, particles, energies."""
+
+    def log_likelihood(self, x1: Float[Tensor, "batch *event"]) -> Float[Tensor, " batch"]:
+        """log p(y | x1), up to a constant, for each element of the batch; differentiable in x1."""
+        ...
+
+
+@runtime_checkable
 class LinearOperator(Protocol):
-    """A linear map A from data [*batch, ...] to observations, and the one inverse that guidance needs."""
+    """A linear map A from data [*batch, *event] to observations, and the one inverse that guidance needs.
+
+    The operators that the library offers are in rtc/operators. A nonlinear one stands in by `linearised`.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         """A x."""
@@ -46,14 +60,29 @@ class LinearOperator(Protocol):
         ...
 
 
+@runtime_checkable
+class NonlinearOperator(Protocol):
+    """A differentiable map from data to observations."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """A(x)."""
+        ...
+
+    def linearised(self, x: Tensor) -> LinearOperator:
+        """Its derivative at x, as a linear operator."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class LinearMeasurement:
-    """y = A x1 + N(0, noise_variance I), for any linear operator A.
+    """y = A x1 + N(0, noise_variance I), for any operator A; a nonlinear one is linearised at each estimate.
 
-    noise_variance: >= 0, one number or one for each value of y. Raises InvalidArgument for a negative one.
+    y: like A x1, or with fewer or single batch dimensions that broadcast to it.
+    noise_variance: sigma_y^2 >= 0, one number or one for each value of y. Raises InvalidArgument for a
+    negative one.
     """
 
-    operator: LinearOperator
+    operator: LinearOperator | NonlinearOperator
     y: Float[Tensor, "..."]
     noise_variance: Time = 0.0
 
@@ -61,10 +90,53 @@ class LinearMeasurement:
         if not torch.all(torch.as_tensor(self.noise_variance) >= 0.0):
             raise InvalidArgument(f"noise_variance is {self.noise_variance}; a variance is at least 0.")
 
+    def residual(self, x1_hat: Float[Tensor, "*shape"]) -> Tensor:
+        """y - A x1_hat. Raises InvalidArgument if the two do not fit."""
+        observed = self.operator.forward(x1_hat)
+        if not _broadcasts(self.y.shape, observed.shape):
+            raise InvalidArgument(
+                f"y has shape {tuple(self.y.shape)}, but the operator maps {tuple(x1_hat.shape)} to "
+                f"{tuple(observed.shape)}; measure an image of that shape with that operator."
+            )
+        return self.y.to(x1_hat) - observed
+
+    def linear_operator(self, x1_hat: Float[Tensor, "*shape"]) -> LinearOperator:
+        """A, or its derivative at x1_hat."""
+        operator = self.operator
+        return operator.linearised(x1_hat) if isinstance(operator, NonlinearOperator) else operator
+
     def pull(self, x1_hat: Float[Tensor, "*shape"], r2: Time) -> Float[Tensor, "*shape"]:
         """r2 A^T (r2 A A^T + noise_variance I)^-1 (y - A x1_hat)."""
-        residual = self.y.to(x1_hat) - self.operator.forward(x1_hat)
-        return r2 * self.operator.adjoint(self.operator.solve(residual, r2, self.noise_variance))
+        operator = self.linear_operator(x1_hat)
+        return r2 * operator.adjoint(operator.solve(self.residual(x1_hat), r2, self.noise_variance))
+
+    def log_likelihood(self, x1: Float[Tensor, "batch *event"]) -> Float[Tensor, " batch"]:
+        """log N(y; A x1, noise_variance I). Raises InvalidArgument without noise, where it has no density."""
+        variance = torch.as_tensor(self.noise_variance, dtype=x1.dtype, device=x1.device)
+        if not torch.all(variance > 0.0):
+            raise InvalidArgument("noise_variance is 0, so that y has no density; give a positive one.")
+        square = self.residual(x1).square() / variance + (2.0 * math.pi * variance).log()
+        return -0.5 * square.flatten(1).sum(1)
+
+
+@dataclass(frozen=True, eq=False)
+class Energy:
+    """A likelihood exp(-energy(x1)), for whatever can be said as a differentiable number per element.
+
+    energy: [batch, *event] -> [batch]. For a nonlinear measurement norm(y - A(x1))^2 / (2 sigma_y^2), say.
+    """
+
+    energy: Callable[[Tensor], Tensor]
+
+    def log_likelihood(self, x1: Float[Tensor, "batch *event"]) -> Float[Tensor, " batch"]:
+        """-energy(x1)."""
+        return -self.energy(x1)
+
+
+def _broadcasts(small: torch.Size, large: torch.Size) -> bool:
+    if len(small) > len(large):
+        return False
+    return all(a in (1, b) for a, b in zip(reversed(small), reversed(large), strict=False))
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import gelu, layer_norm, silu
 
-from rtc.path import STRAIGHT, Path, Time, spread
+from rtc.path import STRAIGHT, Cosine, Path, Time, spread
 from rtc.prior import Prior
 from rtc.sample import sample
 
@@ -33,23 +33,6 @@ def tensor(values: Any) -> Tensor:
 def relative_error(given: Tensor, expected: Tensor) -> float:
     """Largest difference in units of max |expected|: what golden/README.md states tolerances in."""
     return float((given.double() - expected).abs().max() / expected.abs().max())
-
-
-@dataclass(frozen=True)
-class Cosine:
-    """alpha = sin(pi tau / 2), sigma = cos(pi tau / 2): a path on which nothing cancels as it does on OT."""
-
-    def alpha(self, tau: Time) -> Time:
-        return torch.sin(0.5 * math.pi * tau) if isinstance(tau, Tensor) else math.sin(0.5 * math.pi * tau)
-
-    def sigma(self, tau: Time) -> Time:
-        return torch.cos(0.5 * math.pi * tau) if isinstance(tau, Tensor) else math.cos(0.5 * math.pi * tau)
-
-    def alpha_dot(self, tau: Time) -> Time:
-        return 0.5 * math.pi * self.sigma(tau)
-
-    def sigma_dot(self, tau: Time) -> Time:
-        return -0.5 * math.pi * self.alpha(tau)
 
 
 PATHS: dict[str, Path] = {"ot": STRAIGHT, "cosine": Cosine()}

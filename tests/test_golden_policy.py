@@ -7,7 +7,7 @@ import torch
 from oracle import DOUBLE, GoldenPolicy, relative_error
 from torch import Tensor
 
-from rtc.guidance import guidance_weight, guide
+from rtc.guidance.pigdm import guidance_weight, guide
 from rtc.measurement import SoftMask
 from rtc.prior import Prior, from_velocity
 from rtc.runtime.mask import prefix_weights

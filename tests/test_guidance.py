@@ -16,7 +16,7 @@ from oracle import (
 from torch import Tensor, nn
 
 from rtc.errors import InvalidArgument
-from rtc.guidance import guidance_weight, guide, r2
+from rtc.guidance.pigdm import guidance_weight, guide, r2
 from rtc.measurement import SoftMask
 from rtc.prior import from_velocity
 from rtc.sample import sample

@@ -23,7 +23,7 @@ from oracle import (
 )
 from torch import Tensor
 
-from rtc.guidance import guide
+from rtc.guidance.pigdm import guide
 from rtc.measurement import LinearMeasurement, SoftMask
 from rtc.prior import velocity
 

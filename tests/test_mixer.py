@@ -10,7 +10,7 @@ from oracle import DOUBLE, GoldenPolicy, relative_error
 from torch import Tensor
 
 from policies.mixer import Mixer, MixerBlock, time_embedding
-from rtc.guidance import guide
+from rtc.guidance.pigdm import guide
 from rtc.measurement import SoftMask
 from rtc.prior import Prior, from_velocity
 from rtc.runtime.mask import prefix_weights

@@ -21,7 +21,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from rtc.errors import InvalidArgument
-from rtc.guidance import guide
+from rtc.guidance.pigdm import guide
 from rtc.measurement import Measurement, SoftMask
 from rtc.path import Time
 from rtc.prior import Prior, from_denoiser
@@ -178,7 +178,7 @@ class Realtime(_Flow):
     ```
 
     schedule: how W falls over the blended rows; "zeros" is the hard mask (paper, eq 5 and A.4).
-    jacobian, max_weight, data_std: see `rtc.guidance.guide`.
+    jacobian, max_weight, data_std: see `rtc.guidance.pigdm.guide`.
     mask_end: if given, at most this many rows (0..H) are frozen or blended, though more remain.
     """
 
