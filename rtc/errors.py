@@ -3,6 +3,7 @@
 ```
 RtcError
  ├── InvalidArgument     a value outside its legal range (also a ValueError)
+ ├── Unsupported         an operator that cannot do what a method needs
  ├── IllegalEvent        an event that the controller's state does not allow (also a RuntimeError)
  ├── CheckpointError     a checkpoint that is missing, truncated, or made for something else
  ├── DatasetError        demonstrations that are missing, truncated, or made for something else
@@ -22,6 +23,10 @@ class RtcError(Exception):
 
 class InvalidArgument(RtcError, ValueError):
     """A value outside its legal range."""
+
+
+class Unsupported(RtcError):
+    """An operator that cannot do what a method needs."""
 
 
 class IllegalEvent(RtcError, RuntimeError):

@@ -41,8 +41,10 @@ def step_kernel(path: Path, tau: float, tau_next: float, eta: float = 0.0) -> St
         raise InvalidArgument(f"eta is {eta}; it must lie in [0, 1] (0 is DDIM, 1 is DDPM).")
     alpha, sigma = path.alpha(tau), path.sigma(tau)
     alpha_next, sigma_next = path.alpha(tau_next), path.sigma(tau_next)
-    noise = eta * sigma_next * math.sqrt(1.0 - (alpha * sigma_next / (alpha_next * sigma)) ** 2)
-    state = math.sqrt(sigma_next**2 - noise**2) / sigma
+    kept = min(1.0, alpha * sigma_next / (alpha_next * sigma))  # the ratio of the noise-to-signal ratios
+    noise = eta * sigma_next * math.sqrt((1.0 - kept) * (1.0 + kept))
+    # sqrt(sigma_next^2 - noise^2) / sigma, without its cancellation where eta is 1 and kept is small
+    state = sigma_next / sigma * math.hypot(math.sqrt((1.0 - eta) * (1.0 + eta)), eta * kept)
     return StepKernel(float(alpha_next - alpha * state), float(state), float(noise))
 
 
@@ -59,18 +61,20 @@ def euler_kernel(path: Path, tau: float, tau_next: float) -> StepKernel:
 
 
 def renoise_kernel(path: Path, tau: float, tau_back: float) -> StepKernel:
-    """The forward step tau -> tau_back <= tau, which adds noise; its `data` is 0. Needs alpha(tau) > 0.
+    """The forward step tau -> tau_back <= tau, which adds noise; its `data` is 0.
 
+    Raises InvalidArgument for other times, and where alpha(tau) is 0.
     Source: Ho et al. 2020, eq. 2; Lugmayr et al. 2022, algorithm 1, line 8.
     """
     if not 0.0 <= tau_back <= tau <= 1.0:
         raise InvalidArgument(
             f"a step back from tau = {tau} to {tau_back}; it needs 0 <= tau_back <= tau <= 1."
         )
+    if path.alpha(tau) == 0.0:
+        raise InvalidArgument(f"a step back from tau = {tau}, where there is nothing but noise; start later.")
     state = path.alpha(tau_back) / path.alpha(tau)
-    return StepKernel(
-        0.0, float(state), math.sqrt(path.sigma(tau_back) ** 2 - (state * path.sigma(tau)) ** 2)
-    )
+    variance = path.sigma(tau_back) ** 2 - (state * path.sigma(tau)) ** 2
+    return StepKernel(0.0, float(state), math.sqrt(max(0.0, variance)))
 
 
 def _check_step(tau: float, tau_next: float) -> None:

@@ -100,6 +100,10 @@ class LinearMeasurement:
             )
         return self.y.to(x1_hat) - observed
 
+    def noise_variance_like(self, values: Tensor) -> Tensor:
+        """noise_variance as a tensor of the dtype and device of `values`."""
+        return torch.as_tensor(self.noise_variance, dtype=values.dtype, device=values.device)
+
     def linear_operator(self, x1_hat: Float[Tensor, "*shape"]) -> LinearOperator:
         """A, or its derivative at x1_hat."""
         operator = self.operator
@@ -112,7 +116,7 @@ class LinearMeasurement:
 
     def log_likelihood(self, x1: Float[Tensor, "batch *event"]) -> Float[Tensor, " batch"]:
         """log N(y; A x1, noise_variance I). Raises InvalidArgument without noise, where it has no density."""
-        variance = torch.as_tensor(self.noise_variance, dtype=x1.dtype, device=x1.device)
+        variance = self.noise_variance_like(x1)
         if not torch.all(variance > 0.0):
             raise InvalidArgument("noise_variance is 0, so that y has no density; give a positive one.")
         square = self.residual(x1).square() / variance + (2.0 * math.pi * variance).log()

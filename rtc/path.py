@@ -123,7 +123,7 @@ class VP:
 
     def tau_at(self, rho: Time) -> Time:
         """The root u of the quadratic log(1 + rho^2) = u^2 (beta1 - beta0) / 2 + u beta0."""
-        target, slope = _pointwise("log1p", rho**2), self.beta1 - self.beta0
+        target, slope = _pointwise("log1p", rho * rho), self.beta1 - self.beta0
         return 1.0 - 2.0 * target / (self.beta0 + (self.beta0**2 + 2.0 * slope * target) ** 0.5)
 
 
@@ -201,7 +201,10 @@ class VE:
 
 
 def wronskian(path: Path, tau: Time) -> Time:
-    """alpha_dot sigma - alpha sigma_dot: the speed of the path, finite everywhere; 1 on the OT path."""
+    """alpha_dot sigma - alpha sigma_dot: the speed of the path; 1 on the OT path.
+
+    Positive everywhere; infinite only where sigma_dot is (VP at tau = 1).
+    """
     return path.alpha_dot(tau) * path.sigma(tau) - path.alpha(tau) * path.sigma_dot(tau)
 
 

@@ -7,6 +7,7 @@ converted here, at the border (docs/math.md section 2).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -16,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rtc.errors import InvalidArgument
-from rtc.path import STRAIGHT, Path, Time, noise_to_signal, spread, wronskian
+from rtc.path import STRAIGHT, Path, Time, noise_to_signal, ratio, spread, wronskian
 
 Field = Callable[[Tensor, Time], Tensor]
 """A function of a noisy point and a flow time, with values shaped like the point: (x, tau) -> [*shape]."""
@@ -104,10 +105,17 @@ def from_velocity(function: Field, path: Path = STRAIGHT) -> DenoiserPrior:
 
     def denoise(x: Tensor, tau: Time) -> Tensor:
         speed = wronskian(path, tau)
-        of_velocity, of_x = path.sigma(tau) / speed, -path.sigma_dot(tau) / speed
+        of_velocity, of_x = path.sigma(tau) / speed, _one_at_data(-path.sigma_dot(tau) / speed)
         return spread(of_velocity, x) * function(x, tau) + spread(of_x, x) * x
 
     return DenoiserPrior(path, denoise)
+
+
+def _one_at_data(of_x: Time) -> Time:
+    """infinity / infinity, as at tau = 1 on the VP path, where no noise is left: x1_hat is x."""
+    if isinstance(of_x, Tensor):
+        return of_x.nan_to_num(nan=1.0)
+    return 1.0 if math.isnan(of_x) else of_x
 
 
 def on(prior: Prior, path: Path) -> DenoiserPrior:
@@ -131,14 +139,19 @@ def on(prior: Prior, path: Path) -> DenoiserPrior:
                 f"start at tau >= {limit}."
             )
         old_tau = old_tau.clamp(0.0, 1.0) if isinstance(old_tau, Tensor) else min(max(old_tau, 0.0), 1.0)
-        return prior.denoise(spread(_size(old, old_tau) / _size(path, tau), x) * x, old_tau)
+        return prior.denoise(spread(_scale(old, old_tau, path, tau), x) * x, old_tau)
 
     return DenoiserPrior(path, denoise)
 
 
-def _size(path: Path, tau: Time) -> Time:
-    """sqrt(alpha^2 + sigma^2): positive always, and in proportion to alpha at equal noise to signal."""
-    return (path.alpha(tau) ** 2 + path.sigma(tau) ** 2) ** 0.5
+def _scale(old: Path, old_tau: Time, new: Path, tau: Time) -> Time:
+    """alpha_old / alpha_new = sigma_old / sigma_new, by whichever is larger: no end is divided by 0."""
+    by_alpha = ratio(old.alpha(old_tau), new.alpha(tau))
+    by_sigma = ratio(old.sigma(old_tau), new.sigma(tau))
+    mostly_data = new.sigma(tau) <= new.alpha(tau)
+    if isinstance(mostly_data, Tensor):
+        return torch.where(mostly_data, by_alpha, by_sigma)
+    return by_alpha if mostly_data else by_sigma
 
 
 def classifier_free(unconditional: Prior, conditional: Prior, weight: float) -> DenoiserPrior:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -59,7 +60,8 @@ class Table:
 
     def tau_at(self, rho: Time) -> Time:
         """The inverse of the interpolation; below 0 above the first level."""
-        wanted, levels = torch.as_tensor(rho, dtype=torch.float64), self._levels()
+        wanted = torch.as_tensor(rho, dtype=torch.float64)
+        levels = self._levels.to(wanted.device)
         cells = len(levels) - 1
         cell = (torch.searchsorted(-levels, -wanted) - 1).clamp(0, cells - 1)
         first, second = levels[cell], levels[cell + 1]
@@ -67,20 +69,27 @@ class Table:
         position = (cell + torch.where(second > 0.0, geometric, 1.0 - wanted / first)) / cells
         return position.to(rho) if isinstance(rho, Tensor) else position.item()
 
+    @cached_property
     def _levels(self) -> Tensor:
         return torch.tensor(self.rho, dtype=torch.float64)
 
     def _rho(self, tau: Time) -> tuple[Time, Time]:
         """rho and d rho / d tau."""
         cells = len(self.rho) - 1
-        position = torch.as_tensor(tau, dtype=torch.float64) * cells
+        if not isinstance(tau, Tensor):  # plain arithmetic: samplers ask this several times a step
+            cell = min(int(tau * cells), cells - 1)
+            start, end, part = self.rho[cell], self.rho[cell + 1], tau * cells - cell
+            if end == 0.0:
+                return start * (1.0 - part), -start * cells
+            level = start * (end / start) ** part
+            return level, level * math.log(end / start) * cells
+        position = tau.to(torch.float64) * cells
         cell = position.floor().clamp(0, cells - 1).long()
-        levels = self._levels()
+        levels = self._levels.to(tau.device)
         first, second, part = levels[cell], levels[cell + 1], position - cell
         rate = torch.where(second > 0.0, (second / first).log(), 0.0)
         rho = torch.where(second > 0.0, first * (part * rate).exp(), first * (1.0 - part))
-        rho_dot = torch.where(second > 0.0, rho * rate, -first) * cells
-        return (rho.to(tau), rho_dot.to(tau)) if isinstance(tau, Tensor) else (rho.item(), rho_dot.item())
+        return rho.to(tau), (torch.where(second > 0.0, rho * rate, -first) * cells).to(tau)
 
 
 def ddpm(betas: Sequence[float]) -> Table:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any, NamedTuple
@@ -12,10 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import gelu, layer_norm, silu
+from torch.overrides import TorchFunctionMode
 
-from rtc.path import STRAIGHT, Cosine, Path, Time, spread
+from rtc.exact import GaussianPrior
+from rtc.path import STRAIGHT, VE, VP, Cosine, Path, Time
 from rtc.prior import Prior
 from rtc.sample import sample
+from rtc.solvers import Solver
 
 GOLDEN = FilePath(__file__).parent / "golden"
 DOUBLE = torch.float64
@@ -35,25 +39,14 @@ def relative_error(given: Tensor, expected: Tensor) -> float:
     return float((given.double() - expected).abs().max() / expected.abs().max())
 
 
-PATHS: dict[str, Path] = {"ot": STRAIGHT, "cosine": Cosine()}
-
-
-class GaussianPrior:
-    """The exact denoiser of x1 ~ N(mean, cov): mean + alpha C (alpha^2 C + sigma^2 I)^-1 (x - alpha mean).
-
-    mean [*event], cov [d, d] with d the size of an event; points are [*batch, *event].
-    """
-
-    def __init__(self, mean: Tensor, cov: Tensor, path: Path = STRAIGHT) -> None:
-        self.path, self.mean = path, mean
-        self.variances, self.axes = torch.linalg.eigh(cov)
-
-    def denoise(self, x: Tensor, tau: Time) -> Tensor:
-        flat = x.reshape(*x.shape[: x.ndim - self.mean.ndim], -1)
-        alpha, sigma = spread(self.path.alpha(tau), flat), spread(self.path.sigma(tau), flat)
-        shrink = alpha * self.variances / (alpha**2 * self.variances + sigma**2)
-        moved = ((flat - alpha * self.mean.flatten()) @ self.axes * shrink) @ self.axes.T
-        return self.mean + moved.reshape(x.shape)
+PATHS: dict[str, Path] = {
+    "ot": STRAIGHT,
+    "vp_0.1_20": VP(),
+    "vp_0.2_10": VP(0.2, 10.0),
+    "cosine": Cosine(),
+    "ve_0.01_50": VE(),
+}
+"""Every path of golden/paths.json, by its name there."""
 
 
 def isotropic(mean: float, variance: float, size: int = 1, path: Path = STRAIGHT) -> GaussianPrior:
@@ -96,7 +89,10 @@ class Identity:
 
 
 class Law(NamedTuple):
-    """N(mean, factor factor^T), where column j of factor is the image of the j-th unit vector."""
+    """N(mean, factor factor^T), a column of factor being the image of one unit vector of noise.
+
+    The first d columns are those of the noise that the sampler starts from.
+    """
 
     mean: Tensor
     factor: Tensor
@@ -106,15 +102,43 @@ class Law(NamedTuple):
         return self.factor @ self.factor.T
 
 
-def law_of_sampler(prior: Prior, num_steps: int, event: tuple[int, ...]) -> Law:
-    """The exact law of `sample` for a prior that is affine in x, found without sampling.
+class Draws(TorchFunctionMode):
+    """Every torch.randn is zero, but that draw k has a unit vector in each of the rows first + k d, ..."""
 
-    An affine denoiser makes an affine sampler, x1 = Phi x0 + q: q is the image of 0, Phi of the unit vectors.
+    def __init__(self, size: int, first: int) -> None:
+        self.size, self.first, self.count = size, first, 0
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func is not torch.randn:
+            return func(*args, **(kwargs or {}))
+        noise, start = torch.zeros(*args, dtype=DOUBLE), self.first + self.count * self.size
+        self.count += 1
+        rows = noise.reshape(len(noise), -1)[start : start + self.size]
+        rows.copy_(torch.eye(self.size, dtype=DOUBLE)[: len(rows)])
+        return noise
+
+
+def law_of(run: Callable[[Tensor], Tensor], event: tuple[int, ...]) -> Law:
+    """The exact law of run(x0), x0 ~ N(0, I) [batch, *event], if run is affine in x0 and in its own noise.
+
+    An affine denoiser makes an affine sampler: x1 = q + Phi x0 + sum_k Psi_k n_k. One run finds them all: q
+    is the image of nothing, and each column of each matrix that of one unit vector.
     """
     size = math.prod(event)
-    starts = torch.cat([torch.zeros(1, size, dtype=DOUBLE), torch.eye(size, dtype=DOUBLE)])
-    ends = sample(prior, starts.reshape(-1, *event), num_steps).reshape(-1, size)
+    with Draws(size, 1) as dry:
+        run(torch.zeros(1, *event, dtype=DOUBLE))
+    starts = torch.zeros(1 + size * (1 + dry.count), size, dtype=DOUBLE)
+    starts[1 : 1 + size] = torch.eye(size, dtype=DOUBLE)
+    with Draws(size, 1 + size):
+        ends = run(starts.reshape(-1, *event)).reshape(-1, size)
     return Law(ends[0], (ends[1:] - ends[0]).T)
+
+
+def law_of_sampler(
+    prior: Prior, num_steps: int, event: tuple[int, ...], solver: str | Solver = "euler"
+) -> Law:
+    """The exact law of `sample` for a prior that is affine in x, found without sampling."""
+    return law_of(lambda noise: sample(prior, noise, num_steps, solver=solver), event)
 
 
 class GoldenPolicy:

@@ -4,17 +4,35 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
+
+import torch
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 
 
 def test_the_python_example_runs_and_prints_a_line_for_each_strategy(capsys):
-    (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    example, _ = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     assert len(example.strip().splitlines()) <= 12
     exec(compile(example, "README.md", "exec"), {})
     printed = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in printed] == ["synchronous", "naive", "realtime"]
     assert all("ticks" in line for line in printed)
+
+
+def test_the_image_example_is_ten_lines_and_restores_held_out_digits():
+    _, example = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert len([line for line in example.splitlines() if line.strip()]) <= 10
+    torch.manual_seed(0)
+    names: dict[str, Any] = {}
+    exec(compile(example, "README.md", "exec"), names)
+    truth, hole = names["truth"], names["hole"]
+    seen, known = hole.forward(truth), hole.forward(names["restored"])
+    assert float((seen - known).square().mean().sqrt()) < 0.15
+    # what was not seen is drawn from the prior: nearer to the truth than leaving it black
+    assert float((names["restored"] - truth).square().mean()) < float(
+        (hole.adjoint(seen + 1.0) - 1.0 - truth).square().mean()
+    )
 
 
 def test_the_first_two_commands_are_the_two_that_do_the_set_up():

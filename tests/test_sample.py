@@ -1,48 +1,26 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from oracle import DOUBLE, PATHS, GaussianPrior, golden, isotropic, law_of_sampler, tensor
+from oracle import DOUBLE, PATHS, Matrix, golden, isotropic, law_of, law_of_sampler, tensor
+from torch import Tensor
 
 from rtc.errors import InvalidArgument
-from rtc.kernel import step_kernel
-from rtc.path import OT
-from rtc.prior import from_denoiser, from_velocity, velocity
-from rtc.sample import sample
+from rtc.exact import GaussianPrior
+from rtc.guidance.pigdm import guide
+from rtc.measurement import LinearMeasurement
+from rtc.path import OT, VE
+from rtc.prior import from_denoiser, from_velocity
+from rtc.sample import integrate, sample, uniform_times
+from rtc.solvers import DDIM, Euler, named_solver
+from rtc.table import Table
 
-KERNELS = [row for row in golden("paths")["kernel"] if row["path"] in PATHS]
-
-
-@pytest.mark.parametrize("row", KERNELS, ids=lambda row: f"{row['path']}-{row['tau']}-eta{row['eta']}")
-def test_a_step_is_the_three_reference_numbers(row: dict) -> None:
-    kernel = step_kernel(PATHS[row["path"]], row["tau"], row["tau_next"], row["eta"])
-    assert list(kernel) == pytest.approx([row["A"], row["B"], row["c"]], rel=1e-9, abs=1e-15)
-
-
-@given(tau=st.floats(0.0, 0.99), fraction=st.floats(0.01, 1.0))
-def test_eulers_step_on_the_straight_path_is_ddim(tau: float, fraction: float) -> None:
-    prior = isotropic(0.3, 0.5, size=4)
-    x = torch.linspace(-1.0, 1.0, 4, dtype=DOUBLE)[:, None]
-    tau_next = tau + fraction * (1.0 - tau)
-    kernel = step_kernel(OT(), tau, tau_next)
-    stepped = kernel.data * prior.denoise(x, tau) + kernel.state * x
-    torch.testing.assert_close(stepped, x + (tau_next - tau) * velocity(prior, x, tau), rtol=1e-9, atol=1e-9)
-
-
-@given(tau=st.floats(0.0, 0.9), eta=st.floats(0.0, 1.0), path=st.sampled_from(sorted(PATHS)))
-def test_a_step_carries_one_marginal_of_a_known_point_to_the_next(tau: float, eta: float, path: str) -> None:
-    tau_next = tau + 0.05
-    kernel, along = step_kernel(PATHS[path], tau, tau_next, eta), PATHS[path]
-    assert kernel.data + kernel.state * along.alpha(tau) == pytest.approx(along.alpha(tau_next), rel=1e-9)
-    spread_after = (kernel.state * along.sigma(tau)) ** 2 + kernel.noise**2
-    assert spread_after == pytest.approx(along.sigma(tau_next) ** 2, rel=1e-9)
-
-
-@given(tau=st.floats(0.0, 0.99), eta=st.floats(0.0, 1.0))
-def test_the_last_step_is_the_denoiser_itself(tau: float, eta: float) -> None:
-    assert step_kernel(OT(), tau, 1.0, eta) == (1.0, 0.0, 0.0)
+GAUSSIAN = golden("gaussian")
+A, Y, NOISE = tensor(GAUSSIAN["A"]), tensor(GAUSSIAN["y"]), GAUSSIAN["sigma_y"] ** 2
 
 
 def test_sampling_a_gaussian_converges_to_it() -> None:
@@ -111,12 +89,100 @@ def test_no_steps_are_refused() -> None:
         sample(isotropic(0.0, 1.0), torch.zeros(1, 1, dtype=DOUBLE), 0)
 
 
-@pytest.mark.parametrize(("tau", "tau_next"), [(0.5, 0.5), (0.5, 0.4), (-0.1, 0.5), (0.5, 1.1)])
-def test_a_step_that_does_not_go_forward_within_the_path_is_refused(tau: float, tau_next: float) -> None:
-    with pytest.raises(InvalidArgument, match="tau < tau_next"):
-        step_kernel(OT(), tau, tau_next)
+@pytest.mark.parametrize("start", [-0.1, 1.0, 2.0])
+def test_a_start_outside_of_the_path_is_refused(start: float) -> None:
+    with pytest.raises(InvalidArgument, match="start is"):
+        uniform_times(3, start)
 
 
-def test_a_step_noisier_than_ancestral_sampling_is_refused() -> None:
-    with pytest.raises(InvalidArgument, match="eta"):
-        step_kernel(OT(), 0.1, 0.2, 1.5)
+def test_times_from_a_later_start_are_equal_steps_to_the_data() -> None:
+    assert uniform_times(4, 0.2) == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0], rel=1e-15)
+    assert uniform_times(7, 0.3)[-1] == 1.0
+
+
+# Schedules that go back up
+
+
+@given(
+    times=st.lists(st.floats(0.05, 0.95), min_size=2, max_size=6, unique=True),
+    path=st.sampled_from(sorted(PATHS)),
+)
+def test_a_known_point_keeps_its_marginals_however_the_times_go(times: list[float], path: str) -> None:
+    """Where x1 is known, steps of DDIM and steps back are exact: the law at each time is the forward one."""
+    along, x1 = PATHS[path], tensor([0.7, -2.0])
+    prior = from_denoiser(lambda x, tau: x1.expand_as(x), along)
+    alpha, sigma = along.alpha(times[0]), along.sigma(times[0])
+    law = law_of(lambda n: integrate(prior, alpha * x1 + sigma * n, times, solver=DDIM(0.5)), (2,))
+    identity = torch.eye(2, dtype=DOUBLE)
+    torch.testing.assert_close(law.mean, along.alpha(times[-1]) * x1, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(law.cov, along.sigma(times[-1]) ** 2 * identity, rtol=1e-9, atol=1e-12)
+
+
+def test_going_back_up_asks_the_prior_nothing_and_is_no_step() -> None:
+    asked: list[float] = []
+
+    def denoise(x, tau):
+        asked.append(tau)
+        return 0.5 * x
+
+    seen: list[tuple[int, float]] = []
+    integrate(
+        from_denoiser(denoise),
+        torch.ones(3),
+        [0.0, 0.25, 0.5, 0.25, 0.5, 1.0],
+        solver=Euler(),
+        callback=lambda step, tau, x, x1_hat: seen.append((step, tau)),
+    )
+    assert asked == [0.0, 0.25, 0.25, 0.5]
+    assert seen == list(enumerate(asked))
+
+
+def test_a_table_lands_on_data_and_an_exploding_path_at_its_least_noise() -> None:
+    prior = GaussianPrior(torch.zeros(2, dtype=DOUBLE), 1e-12)
+    law = law_of_sampler(prior.on(Table((50.0, 5.0, 0.5, 0.01, 0.0), False)), 4, (2,), DDIM(1.0))
+    torch.testing.assert_close(law.cov, 1e-12 * torch.eye(2, dtype=DOUBLE), rtol=0.1, atol=1e-12)
+    law = law_of_sampler(prior.on(VE(50.0, 0.01)), 4, (2,), DDIM(1.0))
+    torch.testing.assert_close(law.cov, 1e-4 * torch.eye(2, dtype=DOUBLE), rtol=1e-6, atol=0.0)
+
+
+# Conditional sampling by PiGDM: the table of errors against the posterior
+
+CONVERGENCE = [row for row in GAUSSIAN["convergence"] if row["cov"] in ("unit", "data") and row["n"] != 1000]
+
+
+def start_law(row: dict, prior: GaussianPrior, start: float) -> tuple[Tensor, Tensor]:
+    """Mean and root of the covariance of the law that the sampler starts with."""
+    identity = torch.eye(6, dtype=DOUBLE)
+    if row.get("init") == "pinv":
+        return start * torch.linalg.pinv(A) @ Y, (1.0 - start) * identity
+    return start * prior.mean, torch.linalg.cholesky(start**2 * prior.cov + (1.0 - start) ** 2 * identity)
+
+
+@pytest.mark.parametrize(
+    "row",
+    CONVERGENCE,
+    ids=lambda r: f"{r['prior']}-{r['cov']}-{r['solver']}-{r['n']}-{r.get('t0')}-{r.get('init')}",
+)
+def test_pigdm_through_the_sampler_misses_the_posterior_by_the_reference_error(row: dict) -> None:
+    standard = row["prior"] == "N(0,I)"
+    prior = GaussianPrior(
+        torch.zeros(6, dtype=DOUBLE) if standard else tensor(GAUSSIAN["mean"]),
+        1.0 if standard else tensor(GAUSSIAN["cov"]),
+    )
+    data_std = math.sqrt(GAUSSIAN["data_variance"]) if row["cov"] == "data" else 1.0
+    measured = LinearMeasurement(Matrix(A), Y, NOISE)
+    guided = guide(prior, measured, max_weight=math.inf, data_std=data_std)
+    # 2000 steps of the midpoint rule are the limit, which 100 reach to three digits.
+    num_steps, tolerance = (100, 2e-3) if row["n"] == 2000 else (row["n"], 1e-6)
+    start = row.get("t0", 1e-3)
+    mean, root = start_law(row, prior, start)
+    times = torch.linspace(start, 1.0 - 1e-6, num_steps + 1, dtype=DOUBLE).tolist()
+    solver = named_solver(row["solver"])
+    law = law_of(lambda n: integrate(guided, mean + n @ root.T, times, solver=solver), (6,))
+    posterior = prior.posterior(A, Y, NOISE)
+    mean_error = float((law.mean - posterior.mean).norm() / posterior.mean.norm())
+    cov_error = float((law.cov - posterior.cov).norm() / posterior.cov.norm())
+    assert mean_error == pytest.approx(row["mean_error"], rel=tolerance)
+    assert cov_error == pytest.approx(row["cov_error"], rel=tolerance)
+    trace_ratio = float(law.cov.trace() / posterior.cov.trace())
+    assert trace_ratio == pytest.approx(row["trace_ratio"], rel=tolerance)

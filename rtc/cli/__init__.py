@@ -9,9 +9,11 @@ import click
 
 from rtc.cli.demos import demos
 from rtc.cli.provenance import versions
+from rtc.cli.restore import restore
 from rtc.cli.rollout import rollout
 from rtc.cli.train import train
 from rtc.cli.train_check import train_check
+from rtc.cli.train_prior import train_prior
 from rtc.errors import RtcError
 
 INTERRUPTED = 130  # 128 + SIGINT, what a shell reports for Ctrl-C
@@ -51,4 +53,6 @@ def main() -> None:
 main.add_command(rollout)
 main.add_command(demos)
 main.add_command(train)
+main.add_command(train_prior)
+main.add_command(restore)
 main.add_command(train_check)

@@ -24,6 +24,7 @@ from rtc.cli.provenance import commit, machine, versions
 from rtc.dataset import Demonstrations, read_demonstrations
 from rtc.errors import InvalidArgument, OutputExists, RtcError
 from rtc.serialise import whole_file, write_json
+from rtc.training import Run
 
 REPORT_EVERY = 100  # optimiser steps between two points of the loss curve
 SAVE_EVERY = 500  # optimiser steps that an interrupted training loses at most; a multiple of REPORT_EVERY
@@ -59,7 +60,7 @@ def begin(folder: Path, force: bool) -> None:
             (folder / STATE).unlink(missing_ok=True)
 
 
-def fit(training: Training, data: Rows, held_out: Rows, folder: Path, console: Console) -> None:
+def fit(training: Run, data: Rows, held_out: Rows, folder: Path, console: Console) -> None:
     """Train to the end of the recipe with the state in `folder`; Ctrl-C loses what came after the last save.
 
     Raises RtcError as soon as the loss is not finite.
@@ -98,7 +99,7 @@ def draw_curve(curve: list[dict[str, float]], path: Path) -> None:
         [point["held_out"] for point in curve],
         label="held out (averaged weights)",
     )
-    axes.set(xlabel="optimiser step", ylabel="flow-matching loss", yscale="log")
+    axes.set(xlabel="optimiser step", ylabel="loss", yscale="log")
     axes.grid(alpha=0.3, which="both")
     axes.legend(frameon=False)
     with whole_file(path) as temporary:
@@ -182,7 +183,7 @@ def train(
     console.print(f"held-out loss {last['held_out']:.4f} after {training.step} steps; policy in {out}")
 
 
-def finish(training: Training, out: Path, origin: dict[str, Any]) -> None:
+def finish(training: Run, out: Path, origin: dict[str, Any]) -> None:
     """Write the checkpoint, how it was made, and its loss curve; drop the state that resuming needed."""
     with suppress(ImportError):
         draw_curve(training.curve, out / "loss.png")

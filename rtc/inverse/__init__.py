@@ -1,0 +1,1 @@
+"""Inverse problems: what was measured of an image, and a prior that knows what images look like."""

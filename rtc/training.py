@@ -1,0 +1,158 @@
+"""A training run of any network with any loss: averaged weights, a held-out loss, and resuming to the bit."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+
+from rtc.errors import CheckpointError, InvalidArgument
+from rtc.serialise import whole_file
+
+STATE = "training.pt"
+HELD_OUT_BATCH = 2048
+
+Loss = Callable[..., Tensor]
+"""(network, *batch, generator) -> a mean over the rows of the batch, a scalar."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained; written into its recipe.json.
+
+    steps: optimiser steps. batch_size: rows a step. learning_rate: its peak, reached after `warmup` steps
+    and followed by a half cosine down to a hundredth. ema_decay: of the averaged weights that are kept.
+    clip: largest gradient norm. validation: one in so many is held out.
+    Raises InvalidArgument for counts below 1 and for a learning rate that is not positive and finite.
+    """
+
+    steps: int = 5000
+    batch_size: int = 512
+    learning_rate: float = 2e-3
+    warmup: int = 300
+    weight_decay: float = 1e-2
+    ema_decay: float = 0.999
+    clip: float = 1.0
+    validation: int = 25
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "warmup", "validation"):
+            if getattr(self, name) < 1:
+                raise InvalidArgument(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if not 0.0 < self.learning_rate < math.inf:
+            raise InvalidArgument(f"learning_rate is {self.learning_rate}; it must be positive and finite")
+
+    def rate(self, step: int) -> float:
+        """The learning rate of optimiser step `step`, counted from 0."""
+        fall = 0.5 * (1 + math.cos(math.pi * step / self.steps))
+        return self.learning_rate * min(1.0, (step + 1) / self.warmup) * (0.01 + 0.99 * fall)
+
+
+class Run:
+    """One run: network, averaged copy, optimiser, random generator, and how far it has come.
+
+    loss: (network, *batch, generator) -> scalar, all its randomness from the generator. kind: what is
+    trained, for errors; a state of another kind is refused. Interrupted at any step and resumed from its
+    last `save`, a run goes on exactly as it would have.
+    """
+
+    def __init__(self, network: nn.Module, recipe: Recipe, loss: Loss, kind: str = "network") -> None:
+        self.network, self.recipe, self.loss, self.kind = network, recipe, loss, kind
+        self.average = copy.deepcopy(network).requires_grad_(False)
+        self.optimiser = torch.optim.AdamW(
+            network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+        )
+        self.generator = Generator().manual_seed(recipe.seed)
+        self.step = 0
+        self.seconds = 0.0
+        self.curve: list[dict[str, float]] = []
+
+    def advance(self, *data: Tensor) -> float:
+        """One optimiser step on a random batch of the rows of `data`; its loss."""
+        recipe, start = self.recipe, perf_counter()
+        rows = torch.randint(len(data[0]), (recipe.batch_size,), generator=self.generator)
+        for group in self.optimiser.param_groups:
+            group["lr"] = recipe.rate(self.step)
+        loss = self.loss(self.network, *(values[rows] for values in data), self.generator)
+        self.optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), recipe.clip)
+        self.optimiser.step()
+        self.step += 1
+        self._average_weights()
+        self.seconds += perf_counter() - start
+        return loss.item()
+
+    @torch.no_grad()
+    def _average_weights(self) -> None:
+        # young averages forget faster, so that the initial weights leave them
+        decay = min(self.recipe.ema_decay, self.step / (self.step + 10))
+        for averaged, current in zip(self.average.parameters(), self.network.parameters(), strict=True):
+            averaged.lerp_(current, 1 - decay)
+
+    @torch.no_grad()
+    def held_out_loss(self, *data: Tensor) -> float:
+        """The averaged weights' loss on held-out rows, with the same noise at every call."""
+        generator = Generator().manual_seed(self.recipe.seed + 1)
+        losses = [
+            self.loss(self.average, *batch, generator).item() * len(batch[0])
+            for batch in zip(*(values.split(HELD_OUT_BATCH) for values in data), strict=True)
+        ]
+        return sum(losses) / len(data[0])
+
+    def save(self, folder: Path) -> None:
+        """Keep everything that resuming needs, whole or not at all."""
+        state = {
+            "kind": self.kind,
+            "recipe": asdict(self.recipe),
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "generator": self.generator.get_state(),
+            "step": self.step,
+            "seconds": self.seconds,
+            "curve": self.curve,
+        }
+        with whole_file(folder / STATE) as temporary:
+            torch.save(state, temporary)
+
+    def resume(self, folder: Path) -> None:
+        """Go on from what `save` kept.
+
+        Raises CheckpointError if it is damaged, or belongs to another recipe, network or data set (which the
+        network's buffers tell).
+        """
+        path = folder / STATE
+        try:
+            state: dict[str, Any] = torch.load(path, weights_only=True)
+            before, weights, kind = dict(state["recipe"]), dict(state["network"]), str(state["kind"])
+        except Exception as error:  # a damaged zip or pickle surfaces as many exception types
+            raise CheckpointError(
+                f"{path} is damaged ({type(error).__name__}); delete it and train again"
+            ) from error
+        now = self.network.state_dict()
+        buffers = [name for name, _ in self.network.named_buffers() if name in now]
+        differing = [name for name, value in asdict(self.recipe).items() if before.get(name) != value]
+        shapes = [{name: value.shape for name, value in each.items()} for each in (now, weights)]
+        if shapes[0] != shapes[1] or kind != self.kind:
+            differing.append(self.kind)
+        elif not all(torch.equal(now[name], weights[name]) for name in buffers):
+            differing.append("data set")
+        if differing:
+            raise CheckpointError(
+                f"{path} was trained with another {', '.join(differing)}; "
+                "give the same to resume, or use --force"
+            )
+        self.network.load_state_dict(state["network"])
+        self.average.load_state_dict(state["average"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.generator.set_state(state["generator"])
+        self.step, self.seconds, self.curve = state["step"], state["seconds"], state["curve"]
