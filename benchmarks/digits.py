@@ -73,7 +73,7 @@ GRID: dict[str, tuple[str, tuple[Any, ...]]] = {
     "ccdf": ("tau0", (0.1, 0.3, 0.5, 0.7)),
     "red-diff": ("prior_weight", (0.1, 0.25, 0.5, 1.0)),
     "d-flow": ("blend", (0.0, 0.1, 0.5)),
-    "flow-priors": ("data_weight", (10.0, 100.0, 1e3, 1e4)),
+    "flow-priors": ("learning_rate", (0.01, 0.03, 0.1, 0.3)),
     "pnp-flow": ("decay", (0.01, 0.25, 0.5, 1.0)),
     "daps": ("ode_steps", (1, 2, 5)),
     "importance": ("", (None,)),

@@ -41,7 +41,7 @@ def step_kernel(path: Path, tau: float, tau_next: float, eta: float = 0.0) -> St
         raise InvalidArgument(f"eta is {eta}; it must lie in [0, 1] (0 is DDIM, 1 is DDPM).")
     alpha, sigma = path.alpha(tau), path.sigma(tau)
     alpha_next, sigma_next = path.alpha(tau_next), path.sigma(tau_next)
-    kept = min(1.0, alpha * sigma_next / (alpha_next * sigma))  # the ratio of the noise-to-signal ratios
+    kept = alpha * sigma_next / (alpha_next * sigma)  # the ratio of the noise-to-signal ratios
     noise = eta * sigma_next * math.sqrt((1.0 - kept) * (1.0 + kept))
     # sqrt(sigma_next^2 - noise^2) / sigma, without its cancellation where eta is 1 and kept is small
     state = sigma_next / sigma * math.hypot(math.sqrt((1.0 - eta) * (1.0 + eta)), eta * kept)
@@ -73,8 +73,8 @@ def renoise_kernel(path: Path, tau: float, tau_back: float) -> StepKernel:
     if path.alpha(tau) == 0.0:
         raise InvalidArgument(f"a step back from tau = {tau}, where there is nothing but noise; start later.")
     state = path.alpha(tau_back) / path.alpha(tau)
-    variance = path.sigma(tau_back) ** 2 - (state * path.sigma(tau)) ** 2
-    return StepKernel(0.0, float(state), math.sqrt(max(0.0, variance)))
+    noise = math.sqrt(path.sigma(tau_back) ** 2 - (state * path.sigma(tau)) ** 2)
+    return StepKernel(0.0, float(state), noise)
 
 
 def _check_step(tau: float, tau_next: float) -> None:

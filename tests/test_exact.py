@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import DOUBLE, PATHS, golden, relative_error, tensor
 from torch import Tensor
@@ -114,6 +114,7 @@ def test_the_posterior_and_evidence_of_a_mixture_are_the_reference_ones(name: st
 # What they are to each other
 
 
+@settings(max_examples=50)
 @given(tau=INSIDE, path=NAMES, which=ANY, seed=st.integers(0, 99))
 def test_the_score_is_the_gradient_of_the_log_density(tau: float, path: str, which: str, seed: int) -> None:
     prior = PRIORS[which].on(PATHS[path])
@@ -122,6 +123,7 @@ def test_the_score_is_the_gradient_of_the_log_density(tau: float, path: str, whi
     torch.testing.assert_close(score(prior, x.detach(), tau), slope, rtol=1e-7, atol=1e-8)
 
 
+@settings(max_examples=50)
 @given(tau=st.floats(0.0, 1.0), path=NAMES, which=ANY, seed=st.integers(0, 99))
 def test_the_jacobian_is_the_derivative_of_the_denoiser(tau: float, path: str, which: str, seed: int) -> None:
     prior = PRIORS[which].on(PATHS[path])

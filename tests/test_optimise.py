@@ -18,13 +18,14 @@ from torch import Generator, Tensor
 from rtc.errors import InvalidArgument
 from rtc.inverse.optimise import daps as daps_file
 from rtc.inverse.optimise import flow_priors as flow_priors_file
+from rtc.inverse.optimise import lbfgs as lbfgs_file
 from rtc.inverse.optimise import red_diff as red_diff_file
 from rtc.inverse.optimise.d_flow import d_flow, push_forward, value_and_gradient
 from rtc.inverse.optimise.daps import bent_levels, clean_estimate, daps, langevin
 from rtc.inverse.optimise.flow_priors import flow_priors
 from rtc.inverse.optimise.lbfgs import lbfgs
 from rtc.inverse.optimise.pnp_flow import pnp_flow
-from rtc.inverse.optimise.problem import squared_norm
+from rtc.inverse.optimise.problem import misfit_gradient, squared_norm
 from rtc.inverse.optimise.red_diff import red_diff
 from rtc.measurement import LinearMeasurement
 from rtc.operators import Downsample, Mask, Operator
@@ -225,6 +226,12 @@ def test_a_nonlinear_operator_is_fitted(name: str) -> None:
     assert measurement.residual(x).abs().max() < 0.05, name
 
 
+def test_the_gradient_of_the_misfit_is_that_of_autograd_where_it_is_linearised() -> None:
+    measurement, x = LinearMeasurement(Cubic(), tensor([[0.8, -0.5]])), drawn(2, 3).requires_grad_()
+    (expected,) = torch.autograd.grad(0.5 * measurement.residual(x).square().sum(), x)
+    assert relative_error(misfit_gradient(measurement, x.detach()), expected) < 1e-14
+
+
 def test_the_norm_of_an_operator_is_found_by_power_iteration() -> None:
     expected = torch.linalg.matrix_norm(A, 2) ** 2
     assert squared_norm(measured(), torch.zeros(2, SIZE, dtype=DOUBLE)) == pytest.approx(
@@ -250,13 +257,16 @@ def test_red_diff_descends_the_loss_of_its_paper() -> None:
     assert relative_error(given, expected) < 1e-12
 
 
-def test_red_diff_takes_one_step_of_adam_from_the_pseudo_inverse() -> None:
-    prior, measurement = gaussian(VP()), measured(noise_variance=0.0)
-    mu = (torch.linalg.pinv(A) @ Y[0])[None]
-    noise = torch.randn(1, SIZE, generator=seeded(3), dtype=DOUBLE)
-    slope, _ = red_diff_file.gradient(prior, measurement, mu, 0.0, noise, 0.25)
-    given = red_diff(prior, measurement, (1, SIZE), 1, generator=seeded(3))
-    assert relative_error(given, mu - 0.1 * slope / (slope.abs() + 1e-8)) < 1e-12
+def test_red_diff_takes_steps_of_adam_from_the_pseudo_inverse() -> None:
+    """Two by hand, at the first two levels of VP(0.1, 20): betas .9 and .99."""
+    prior, measurement, generator = gaussian(VP()), measured(noise_variance=0.0), seeded(3)
+    mu, first, second = (torch.linalg.pinv(A) @ Y[0])[None], torch.tensor(0.0), torch.tensor(0.0)
+    for k, tau in [(1, 0.0), (2, 0.5)]:
+        noise = torch.randn(1, SIZE, generator=generator, dtype=DOUBLE)
+        slope, _ = red_diff_file.gradient(prior, measurement, mu, tau, noise, 0.25)
+        first, second = 0.9 * first + 0.1 * slope, 0.99 * second + 0.01 * slope**2
+        mu = mu - 0.1 * first / (1 - 0.9**k) / ((second / (1 - 0.99**k)).sqrt() + 1e-8)
+    assert relative_error(red_diff(prior, measurement, (1, SIZE), 2, generator=seeded(3)), mu) < 1e-12
 
 
 def stationary_point(tau: float, weight: float) -> Tensor:
@@ -303,6 +313,21 @@ def test_lbfgs_finds_the_minimum_of_every_element() -> None:
     assert (lbfgs(rosenbrock, drawn(8, 2), 100) - 1).abs().max() < 1e-8
 
 
+def test_the_memory_of_lbfgs_is_the_inverse_hessian_of_bfgs() -> None:
+    """H+ = (I - s y^T / y^T s) H (I - y s^T / y^T s) + s s^T / y^T s from H = scale I, for each element."""
+    root, scale = drawn(SIZE, SIZE), tensor([0.7, 2.0])
+    steps = [drawn(2, SIZE, seed=k) for k in (1, 2, 3)]
+    memory = [(s, s @ root @ root.T) for s in steps]
+    slope = drawn(2, SIZE, seed=4)
+    given = lbfgs_file._times_inverse_hessian(slope, memory, scale)
+    for k in range(2):
+        h = scale[k] * torch.eye(SIZE, dtype=DOUBLE)
+        for s, y in memory:
+            shear = torch.eye(SIZE, dtype=DOUBLE) - torch.outer(s[k], y[k]) / (s[k] @ y[k])
+            h = shear @ h @ shear.T + torch.outer(s[k], s[k]) / (s[k] @ y[k])
+        assert relative_error(given[k], h @ slope[k]) < 1e-10
+
+
 def test_lbfgs_needs_few_evaluations() -> None:
     """An unguarded line search spends 25 evaluations an iteration once rounding is all that is left."""
     count = 0
@@ -320,10 +345,13 @@ def test_an_element_of_lbfgs_never_gets_worse_and_avoids_what_is_not_a_number() 
     def barrier(x: Tensor) -> tuple[Tensor, Tensor]:
         return (x - x.log()).sum(1), 1 - 1 / x
 
-    start = tensor([[1e-3, 5.0], [20.0, 0.5]])
-    for iterations in range(1, 12):
-        assert (barrier(lbfgs(barrier, start, iterations))[0] <= barrier(start)[0]).all()
-    assert (lbfgs(barrier, start, 60) - 1).abs().max() < 1e-6
+    assert (lbfgs(barrier, tensor([[1e-3, 5.0], [20.0, 0.5]]), 60) - 1).abs().max() < 1e-6
+
+    def waves(x: Tensor) -> tuple[Tensor, Tensor]:
+        return (x**2 + 5 * (8 * x).cos()).sum(1), 2 * x - 40 * (8 * x).sin()
+
+    values = [waves(lbfgs(waves, 2 * drawn(64, 1), iterations))[0] for iterations in range(8)]
+    assert all((later <= sooner + 1e-12).all() for sooner, later in itertools.pairwise(values))
 
 
 def test_the_flow_of_d_flow_is_the_midpoint_sampler() -> None:

@@ -20,7 +20,7 @@ from rtc.inverse.particles.mcgdiff import PinnedFilter, pinned
 from rtc.inverse.particles.resampling import effective_sample_size, systematic
 from rtc.inverse.particles.smc import Level, Options, run_filter
 from rtc.inverse.particles.twisted import TwistedFilter
-from rtc.inverse.particles.twists import make_twist
+from rtc.inverse.particles.twists import log_normal, make_twist
 from rtc.inverse.spectral import spectrum
 from rtc.kernel import step_kernel
 from rtc.measurement import Energy, LinearMeasurement
@@ -236,6 +236,40 @@ def test_importance_sampling_is_unbiased_on_a_gaussian() -> None:
     assert particles.log_evidence == pytest.approx(prior.log_evidence(a, y, variance).item(), abs=0.02)
     assert relative_error(particles.mean(), prior.posterior(a, y, variance).mean) < 0.05
     assert particles.ess[:-1] == pytest.approx([20_000.0] * 100)
+
+
+def test_mcgdiff_starts_from_its_first_potential() -> None:
+    """owed = log (mass of N(0, 1) N(x; alpha y, V)) - log N(x; alpha y, V), in the coordinate observed."""
+    path = Table((2.0, 1.0, 0.5, 0.0))
+    operator = Matrix(tensor([[1.0, 0.0]]))
+    measurement = LinearMeasurement(operator, tensor([3.0]), 1.0)
+    potential = pinned(spectrum(measurement), path, uniform_times(3), 0.25)
+    method = PinnedFilter(from_denoiser(lambda x, tau: x, path), measurement, operator.svd(), potential, None)
+    alpha, sigma = path.alpha(0.0), path.sigma(0.0)
+    variance = 1.0 - 0.75 * alpha**2 / 0.5  # alpha^2 = 1 / 2 where sigma / alpha = sigma_y / s = 1
+    x, owed = method.start(torch.zeros(100_000, 2, dtype=DOUBLE), seeded())
+    mass = log_normal(tensor(0.0), tensor(3.0) * alpha, tensor(sigma**2 + variance))
+    expected = mass - log_normal(x[:, 0], tensor(3.0) * alpha, tensor(variance))
+    assert relative_error(torch.as_tensor(owed), expected) < 1e-9
+    precision = 1.0 / sigma**2 + 1.0 / variance
+    assert x[:, 0].mean().item() == pytest.approx(3.0 * alpha / variance / precision, abs=0.01)
+    assert x.var(0).tolist() == pytest.approx([1.0 / precision, sigma**2], rel=0.02)
+
+
+def test_a_bootstrap_filter_moves_as_the_prior_does() -> None:
+    """The twist chooses among its particles, and bends none of them."""
+    unweighed = importance_sampling(mixture(), observed(), 16, (2,), 10, generator=seeded())
+    never = bootstrap(mixture(), observed(), 16, (2,), 10, twist="pigdm", threshold=0.0, generator=seeded())
+    assert torch.equal(never.x, unweighed.x)
+    assert relative_error(never.log_weights, unweighed.log_weights) < 1e-9
+    assert never.log_evidence == pytest.approx(unweighed.log_evidence, abs=1e-9)
+
+
+def test_mcgdiff_weighs_no_more_once_nothing_is_held() -> None:
+    """The coordinate is as noisy as its observation at tau = .72; the last weight is the next."""
+    particles = mcgdiff(mixture(), observed(), 64, (2,), 20, generator=seeded())
+    assert len(set(particles.ess[15:-1])) == 1
+    assert particles.ess[-1] < particles.ess[-2]
 
 
 @pytest.mark.parametrize("method", [fps, mcgdiff])

@@ -23,8 +23,8 @@ from rtc.path import Time, noise_to_signal, spread
 from rtc.prior import DenoiserPrior, Prior, from_denoiser
 from rtc.solvers import Move
 
-LARGEST_VARIANCE = 1e12
-"""In the place of an infinite one: where a path holds no data yet, y is all there is."""
+LARGEST_VARIANCE = 1e4
+"""In the place of a larger one, where a path holds hardly any data; DDPM begins at rho^2 = 2.5e4."""
 
 
 def prox(prior: Prior, measurement: Measurement, variance: Callable[[Time], Time]) -> DenoiserPrior:

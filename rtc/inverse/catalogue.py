@@ -15,6 +15,9 @@ from rtc.operators.masks import Identity, Mask
 from rtc.operators.resample import Downsample
 from rtc.operators.sensing import Hadamard
 
+LOST = 0.03
+"""Frequencies that a blur leaves at this part or less count as lost, as in the released code of DDRM."""
+
 CATALOGUE: dict[str, tuple[str, Callable[[Sequence[int], Generator], Operator]]] = {
     "denoise": ("everything is seen", lambda event, _: Identity(event)),
     "inpaint-box": (
@@ -26,14 +29,14 @@ CATALOGUE: dict[str, tuple[str, Callable[[Sequence[int], Generator], Operator]]]
         "half of the pixels are missing",
         lambda event, generator: Mask.random(event, 0.5, generator),
     ),
-    "deblur": ("Gaussian blur, 1.5 pixels", lambda event, _: Blur(event, gaussian(1.5))),
+    "deblur": ("Gaussian blur, 1.5 pixels", lambda event, _: Blur(event, gaussian(1.5), LOST)),
     "deblur-anisotropic": (
         "Gaussian blur, 3 by .75 pixels at 30 degrees",
-        lambda event, _: Blur(event, anisotropic(3.0, 0.75, 30.0)),
+        lambda event, _: Blur(event, anisotropic(3.0, 0.75, 30.0), LOST),
     ),
     "deblur-motion": (
         "motion blur, 7 pixels at 30 degrees",
-        lambda event, _: Blur(event, motion(7.0, 30.0)),
+        lambda event, _: Blur(event, motion(7.0, 30.0), LOST),
     ),
     "superres": ("the mean of blocks of 2 x 2 is seen", lambda event, _: Downsample(event, 2)),
     "superres-bicubic": (

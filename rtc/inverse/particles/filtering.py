@@ -122,8 +122,6 @@ class ObservedFilter:
     def move(self, carried: Carried, level: Level, generator: Generator | None) -> tuple[Tensor, float]:
         """A draw from N(ahead, v I) given y_next: one from the unconditional law, moved as its y demands."""
         kernel, alpha2, y = self._next(level)
-        if not kernel.noise:
-            return carried.ahead, 0.0
         v, noise_variance = (
             kernel.noise**2,
             alpha2 * torch.as_tensor(self.measurement.noise_variance, dtype=y.dtype),

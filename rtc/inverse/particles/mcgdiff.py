@@ -43,9 +43,8 @@ def mcgdiff(
     (alpha / alpha_i)^2, which closes to a pin; each step is drawn, and weighed, given the next potential.
     After the last tau_i the chain is the prior's own, and its end is weighed by p(y | x1) / (last potential).
 
-    width: in (0, 1], variance of the pin (the paper's kappa). A pin this narrow finds the posterior in few
-    particles, but the last weights, 1 / N(x_i; alpha yb_i, width), are then so spread that log_evidence comes
-    out low; with .5 it does not.
+    width: in (0, 1], variance of the pin (the paper's kappa). Weights that divide by a potential have no
+    variance: log_evidence comes out low, by more the narrower the pin and the more coordinates there are.
     Other arguments as for `tds`. Needs an operator with an SVD, one noise variance, and a path with alpha^2 +
     sigma^2 = 1. Source: Cardoso et al. 2024, algorithm 2.
     """
