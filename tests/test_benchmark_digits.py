@@ -36,8 +36,8 @@ def test_a_subset_runs_and_makes_a_table() -> None:
 
 def test_every_method_has_a_row_on_every_operator() -> None:
     listed = {(cell.operator, cell.method) for cell in cells()}
-    # `tweedie` takes as many VJPs as there are values of y: `mmps` stands for it
-    assert listed == {(o, m) for o in OPERATORS for m in METHODS if m != "tweedie"}
+    # `mmps` stands for `tweedie`, which takes a VJP for each value of y; on a flow `pokle-1` is `pokle-3`
+    assert listed == {(o, m) for o in OPERATORS for m in METHODS if m not in ("tweedie", "pokle-1")}
 
 
 def test_a_digit_is_measured_the_same_whichever_others_are() -> None:
