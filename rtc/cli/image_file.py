@@ -1,4 +1,4 @@
-"""Images from and to files, in [0, 1]."""
+"""Images from and to files, in [0, 1]; needs the `images` extra."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from rtc.errors import InvalidArgument
@@ -24,6 +23,8 @@ def read_image(
 
     Raises InvalidArgument if there is no picture, if it has not the `size` wanted, or is too large.
     """
+    from PIL import Image, UnidentifiedImageError
+
     try:
         with Image.open(path) as file:
             picture = file.convert("L" if channels == 1 else "RGB")
@@ -54,6 +55,8 @@ def as_array(image: Float[Tensor, "channels height width"]) -> np.ndarray:
 
 def write_image(path: Path, image: Float[Tensor, "channels height width"]) -> None:
     """Write a PNG file of 8 bits a channel."""
+    from PIL import Image
+
     values = (as_array(image) * 255.0).round().astype(np.uint8)
     with whole_file(path) as temporary:
         Image.fromarray(values).save(temporary, format="PNG")

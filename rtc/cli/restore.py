@@ -17,7 +17,15 @@ from rtc.cli.options import NameList
 from rtc.cli.progress import progress
 from rtc.cli.provenance import commit
 from rtc.cli.restore_output import Restored, print_lists, report, write_all
-from rtc.cli.restore_plan import can_use, check_folder, chosen_methods, load_truth, measure, read_knobs
+from rtc.cli.restore_plan import (
+    can_use,
+    check_extra,
+    check_folder,
+    chosen_methods,
+    load_truth,
+    measure,
+    read_knobs,
+)
 from rtc.errors import RtcError
 from rtc.inverse.counting import CountingPrior
 from rtc.inverse.images.known import ImagePrior, image_prior
@@ -100,6 +108,7 @@ def restore(**options: Any) -> None:
         return
     if options["out"] is None:
         raise click.UsageError("Missing option '--out'.")
+    check_extra()
     names = chosen_methods(options["method"], options["methods"])
     check_folder(options["out"], options["force"])
     code = commit()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from torch import Generator, Tensor
 
 from rtc.cli.image_file import read_image
-from rtc.errors import InvalidArgument, OutputExists, Unsupported
+from rtc.errors import InvalidArgument, OutputExists, RtcError, Unsupported
 from rtc.inverse.catalogue import named_operator
 from rtc.inverse.images.digits import held_out_digits
 from rtc.inverse.images.known import ImagePrior
@@ -21,6 +22,13 @@ from rtc.measurement import LinearMeasurement
 RESULTS = "results.json"
 BUILTIN_SIDE = 128
 """Pixels of a side of the built-in photograph."""
+
+
+def check_extra() -> None:
+    """Raise RtcError if what reads, judges and draws images is not installed."""
+    missing = [name for name in ("PIL", "matplotlib", "skimage") if find_spec(name) is None]
+    if missing:
+        raise RtcError(f"{', '.join(missing)} is not installed; pip install 'rtc[images]' brings it.")
 
 
 def chosen_methods(method: str | None, methods: list[str] | None) -> list[str]:

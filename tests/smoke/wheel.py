@@ -57,6 +57,22 @@ def every_shipped_policy_samples_a_chunk() -> None:
         assert torch.isfinite(chunk).all(), f"{weights}: the chunk is not finite"
 
 
+def the_shipped_digits_prior_restores_an_image() -> None:
+    """A held-out digit with a hole in it, without any extra installed."""
+    import torch
+
+    import rtc
+    from rtc.inverse.images.digits import digits, digits_model, held_out_digits
+    from rtc.operators import Mask
+
+    truth = held_out_digits().images[:1]
+    hole = Mask.box(truth.shape[1:], 12, 12)
+    measurement = rtc.LinearMeasurement(hole, hole.forward(truth), 0.01)
+    prior = rtc.guide(digits(), measurement, max_weight=5.0, data_std=digits_model().data_std)
+    restored = rtc.sample(prior, torch.randn(truth.shape), num_steps=5)
+    assert torch.isfinite(restored).all(), "the restored digit is not finite"
+
+
 def the_command_explains_itself() -> None:
     """`rtc --help` names the main job."""
     command = Path(sys.executable).parent / "rtc"
@@ -71,6 +87,7 @@ STEPS = [
     rtc_comes_from_the_wheel,
     the_task_steps_without_an_import_of_envs,
     every_shipped_policy_samples_a_chunk,
+    the_shipped_digits_prior_restores_an_image,
     the_command_explains_itself,
 ]
 
