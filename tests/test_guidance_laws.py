@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 
 import pytest
 import torch
@@ -139,51 +138,5 @@ def test_the_prefix_converges_with_beta_equal_to_the_steps_and_not_with_a_fixed_
         known = SoftMask(chunk(RTC["Y"]), tensor(RTC["W_hard"]))
         by_steps = guide(prior, known, max_weight="steps", num_steps=num_steps)
         growing.append(prefix_rms(law_of_sampler(by_steps, num_steps, (8, 1))))
-    assert fixed == pytest.approx([2.44e-2, 6.72e-2, 8.33e-2], rel=5e-3)  # methods.md 3.4.5: it even grows
+    assert fixed == pytest.approx([2.44e-2, 6.72e-2, 8.33e-2], rel=5e-3)  # it even grows
     assert growing == pytest.approx([2.44e-2, 3.06e-3, 1.98e-5], rel=5e-3)
-
-
-def conditional_errors(row: dict, start: float = 1e-3) -> tuple[float, float]:
-    """Relative errors of mean and covariance, PiGDM against the posterior (golden/README.md section 6)."""
-    a, y, noise = tensor(GAUSSIAN["A"]), tensor(GAUSSIAN["y"]), GAUSSIAN["sigma_y"] ** 2
-    identity, is_unit = torch.eye(6, dtype=DOUBLE), row["prior"] == "N(0,I)"
-    mean = torch.zeros(6, dtype=DOUBLE) if is_unit else tensor(GAUSSIAN["mean"])
-    cov = identity if is_unit else tensor(GAUSSIAN["cov"])
-    data_std = math.sqrt(GAUSSIAN["data_variance"]) if row["cov"] == "data" else 1.0
-    measured = LinearMeasurement(Matrix(a), y, noise)
-    guided = guide(GaussianPrior(mean, cov), measured, max_weight=math.inf, data_std=data_std)
-    # The law at `start` is that of the unguided path; its root carries it, column by column, through the ODE.
-    root = torch.linalg.cholesky(start**2 * cov + (1.0 - start) ** 2 * identity)
-    x = start * mean + torch.cat([torch.zeros(1, 6, dtype=DOUBLE), root.T])
-    times = torch.linspace(start, 1.0 - 1e-6, row["n"] + 1, dtype=DOUBLE).tolist()
-    for tau, tau_next in pairwise(times):
-        step, slope = tau_next - tau, velocity(guided, x, tau)
-        if row["solver"] == "midpoint":
-            slope = velocity(guided, x + 0.5 * step * slope, tau + 0.5 * step)
-        x = x + step * slope
-    gain = cov @ a.T @ torch.linalg.inv(a @ cov @ a.T + noise * torch.eye(3, dtype=DOUBLE))
-    posterior_mean, posterior_cov = mean + gain @ (y - a @ mean), cov - gain @ a @ cov
-    law = Law(x[0], (x[1:] - x[0]).T)
-    return (
-        float((law.mean - posterior_mean).norm() / posterior_mean.norm()),
-        float((law.cov - posterior_cov).norm() / posterior_cov.norm()),
-    )
-
-
-# The rows for other covariance models and late starts belong to samplers that come later.
-CONVERGENCE = [row for row in GAUSSIAN["convergence"] if row["cov"] in ("unit", "data") and "t0" not in row]
-
-
-@pytest.mark.parametrize("row", CONVERGENCE, ids=lambda r: f"{r['prior']}-{r['cov']}-{r['solver']}-n{r['n']}")
-def test_conditional_sampling_has_the_reference_error(row: dict) -> None:
-    mean_error, cov_error = conditional_errors(row)
-    assert mean_error == pytest.approx(row["mean_error"], rel=1e-6)
-    assert cov_error == pytest.approx(row["cov_error"], rel=1e-6)
-
-
-def test_conditional_sampling_converges_to_the_posterior() -> None:
-    row = {"prior": "N(0,I)", "cov": "unit", "solver": "euler"}
-    errors = [conditional_errors(row | {"n": n}, start=1e-6) for n in (25, 50, 100, 200)]
-    covariance = [cov for _, cov in errors]
-    assert all(later < 0.55 * earlier for earlier, later in pairwise(covariance))
-    assert errors[-1][0] < 1e-5  # what is left of the mean's error is the start after tau = 0
