@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PEERS := .venv-peers
 INSTALLED := $(VENV)/.installed
 PACKAGES := rtc policies envs tests benchmarks
 
@@ -77,11 +78,21 @@ photograph: setup  ## the photograph in docs/images.md
 		--steps 50 --out out/photograph --force
 	cp out/photograph/sheet.png docs/images/photograph.png
 
+# An environment of its own: deepinv's torchvision wants another build of torch than ours.
+$(PEERS)/.installed: pyproject.toml constraints-peers.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install -c constraints-peers.txt -e '.[peers]'
+	touch $@
+
+peers: $(PEERS)/.installed  ## measure and test beside deepinv and azula (8 GB of packages, half an hour)
+	OMP_NUM_THREADS=1 $(PEERS)/bin/python -m pytest -q tests/test_peers.py tests/test_operators_function.py
+	OMP_NUM_THREADS=1 $(PEERS)/bin/python -m benchmarks.peers
+
 build: setup  ## build the wheel and try it in a fresh environment outside the tree
 	rm -rf dist
 	$(BIN)/python -m build --wheel --outdir dist
 	tests/smoke/run $(BIN)/python dist
 
-clean:  ## remove what make has made, the environment included
-	rm -rf $(VENV) dist out .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+clean:  ## remove what make has made, the environments included
+	rm -rf $(VENV) $(PEERS) dist out .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find $(PACKAGES) -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -268,9 +268,14 @@ def table(document: dict[str, Any], operator: str) -> str:
     return "\n".join(lines)
 
 
+def row_of(document: dict[str, Any], operator: str, method: str, which: int = 0) -> dict[str, Any]:
+    """A method's row on an operator; which = -1 is replacement with three times the calls."""
+    found = [row for row in document["rows"] if (row["operator"], row["method"]) == (operator, method)]
+    return found[which]
+
+
 def contrasts(document: dict[str, Any]) -> str:
     """The best guidance method against replacement and DPS, paired by image."""
-    rows = {(row["operator"], row["method"], round(row["calls"])): row for row in document["rows"]}
     families = ("guidance", "proximal")  # the choices of C and S in the one formula
     guidance = [name for name in GRID if METHODS[name].family in families and name != "dps"]
     lines = [
@@ -279,10 +284,10 @@ def contrasts(document: dict[str, Any]) -> str:
         "|---|---|---|---|---|",
     ]
     for operator in OPERATORS:
-        best = max(guidance, key=lambda name: np.mean(rows[operator, name, CALLS]["psnr"]))
-        ours = rows[operator, best, CALLS]["psnr"]
-        others = [("score-sde", CALLS), ("score-sde", 3 * CALLS), ("dps", CALLS)]
-        found = [paired_difference(ours, rows[operator, name, calls]["psnr"]) for name, calls in others]
+        best = max(guidance, key=lambda name: np.mean(row_of(document, operator, name)["psnr"]))
+        ours = row_of(document, operator, best)["psnr"]
+        others = [("score-sde", 0), ("score-sde", -1), ("dps", 0)]
+        found = [paired_difference(ours, row_of(document, operator, *other)["psnr"]) for other in others]
         gaps = [f"{gap.value:+.2f} [{gap.low:+.2f}, {gap.high:+.2f}]" for gap in found]
         lines.append(f"| {operator} | {best} | {' | '.join(gaps)} |")
     return "\n".join(lines)
@@ -292,13 +297,12 @@ def draw(document: dict[str, Any]) -> None:
     """One digit under four measurements and some methods."""
     from matplotlib.figure import Figure
 
-    rows = {(row["operator"], row["method"], round(row["calls"])): row for row in document["rows"]}
     figure = Figure(figsize=(1.15 * (len(COMPARED) + 2), 1.28 * len(OPERATORS) + 0.3), layout="constrained")
     axes = figure.subplots(len(OPERATORS), len(COMPARED) + 2, squeeze=False)
     for line, operator in zip(axes, OPERATORS, strict=True):
         _, measurement = measured(operator, IMAGES)
         pictures = [decoded(document["truths"][operator]), as_measurement(measurement)]
-        pictures += [decoded(rows[operator, method, CALLS]["picture"]) for method in COMPARED]
+        pictures += [decoded(row_of(document, operator, method)["picture"]) for method in COMPARED]
         for place, picture in zip(line, pictures, strict=True):
             place.imshow(picture, cmap="gray", vmin=0.0, vmax=1.0, interpolation="nearest")
             place.set(xticks=[], yticks=[])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import ablations, delay_sweep, gates
+from benchmarks import ablations, delay_sweep, digits, gates
 from benchmarks.study import RESULTS
 from rtc.serialise import read_json
 
@@ -29,7 +29,7 @@ def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         page.write_text("\n".join(lines) + "\n")
     for image in (tmp_path / "docs" / "images").glob("*s*.png"):
         image.unlink()
-    for module in (ablations, delay_sweep, gates):
+    for module in (ablations, delay_sweep, digits, gates):
         monkeypatch.setattr(module, "DOCS", tmp_path / "docs")
     return tmp_path
 
@@ -39,14 +39,18 @@ def test_the_committed_results_make_the_committed_pages(copy: Path) -> None:
     delay_sweep.report(read_json(RESULTS / "delay_sweep.json"), read_json(RESULTS / "delay_sweep_twin.json"))
     ablations.report(read_json(RESULTS / "ablations.json"))
     gates.report(read_json(RESULTS / "gates.json"))
+    digits.report(read_json(RESULTS / "digits.json"))
     assert emptied != (copy / "docs" / "delay.md").read_text()
-    for page in ("README.md", "docs/delay.md", "docs/tasks.md"):
+    for page in ("README.md", "docs/delay.md", "docs/tasks.md", "docs/images.md"):
         assert (copy / page).read_text() == (ROOT / page).read_text(), page
-    for image in ("success.png", "delay_sweep.png"):
+    for image in ("success.png", "delay_sweep.png", "digits.png"):
         assert (copy / "docs" / "images" / image).stat().st_size > 10_000
 
 
-@pytest.mark.parametrize("name", ["delay_sweep", "delay_sweep_twin", "ablations", "gates"])
+@pytest.mark.parametrize(
+    "name",
+    ["delay_sweep", "delay_sweep_twin", "ablations", "gates", "digits", "mixture", "evidence", "peers"],
+)
 def test_committed_results_name_the_commit_and_the_machine(name: str) -> None:
     document = read_json(RESULTS / f"{name}.json")
     assert len(document["commit"].rstrip("+")) == 40
