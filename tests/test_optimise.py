@@ -16,10 +16,10 @@ from scipy.optimize import minimize
 from torch import Generator, Tensor
 
 from rtc.errors import InvalidArgument
-from rtc.inverse.optimise import daps as daps_file
 from rtc.inverse.optimise import flow_priors as flow_priors_file
 from rtc.inverse.optimise import lbfgs as lbfgs_file
 from rtc.inverse.optimise import red_diff as red_diff_file
+from rtc.inverse.optimise.adam import Adam
 from rtc.inverse.optimise.d_flow import d_flow, push_forward, value_and_gradient
 from rtc.inverse.optimise.daps import bent_levels, clean_estimate, daps, langevin
 from rtc.inverse.optimise.flow_priors import flow_priors
@@ -298,6 +298,17 @@ def test_the_iterates_of_red_diff_average_to_its_stationary_point() -> None:
     assert (average - stationary_point(tau, 0.25)).abs().max() > 0.1
 
 
+def test_adam_is_that_of_torch() -> None:
+    for betas in [(0.9, 0.99), (0.9, 0.999)]:
+        ours, theirs = drawn(2, 3), drawn(2, 3)
+        adam, other = Adam(0.05, betas), torch.optim.Adam([theirs], lr=0.05, betas=betas)
+        for k in range(5):
+            theirs.grad = drawn(2, 3, seed=k) * 10.0**k
+            ours = ours + adam.step(theirs.grad)
+            other.step()
+        assert relative_error(ours, theirs) < 1e-12
+
+
 # L-BFGS and D-Flow
 
 
@@ -538,7 +549,9 @@ def test_pnp_flow_refuses_a_step_that_overshoots() -> None:
         pnp_flow(gaussian(), steep, (2, SIZE), 3)
     most = float(str(error.value).split("at most ")[1].split(",")[0])
     assert most == pytest.approx(2 / float(torch.linalg.matrix_norm(10 * A, 2) ** 2), rel=1e-2)
-    pnp_flow(gaussian(), steep, (2, SIZE), 3, learning_rate=0.99 * most)
+    pnp_flow(gaussian(), steep, (2, SIZE), 3, learning_rate=0.95 * most)
+    with pytest.raises(InvalidArgument, match="overshoots"):
+        pnp_flow(gaussian(), steep, (2, SIZE), 3, learning_rate=1.05 * most)
 
 
 # DAPS
@@ -634,9 +647,12 @@ def test_daps_does_not_diverge_for_a_steep_operator() -> None:
     assert (x @ A.T - Y).abs().max() < 0.05
 
 
-def test_daps_starts_no_higher_than_its_prior_covers() -> None:
-    times: list[float] = []
-    prior = on(gaussian(OT()), VE(2.0, 1e-3))
-    daps(prior, measured(), (1, SIZE), 4, callback=lambda step, tau, x, u: times.append(tau))
-    assert times[0] == pytest.approx(0.0, abs=1e-12)
-    assert daps_file._covered(prior, 100.0, 0.1, 0.01) == pytest.approx(2.0)
+def test_daps_starts_no_higher_than_its_prior_covers_and_then_at_the_data() -> None:
+    seen: list[tuple[float, Tensor]] = []
+    prior, measurement = on(gaussian(OT()), VE(0.3, 1e-3)), measured()
+    daps(prior, measurement, (400, SIZE), 1, callback=lambda step, tau, x, u: seen.append((tau, x)))
+    [(tau, x)] = seen
+    assert tau == pytest.approx(0.0, abs=1e-12)
+    estimate = torch.linalg.solve(A @ A.T + 0.09 * torch.eye(2, dtype=DOUBLE), Y[0]) @ A
+    assert (x.mean(0) - estimate).abs().max() < 4 * 0.3 / math.sqrt(400)
+    assert float(x.std(0).mean()) == pytest.approx(0.3, rel=0.1)

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
+from rtc.inverse.optimise.adam import Adam
 from rtc.inverse.optimise.problem import check_problem, finite, misfit_gradient, on_path, signal_at
 from rtc.kernel import normal
 from rtc.measurement import LinearMeasurement
@@ -58,11 +59,10 @@ def flow_priors(
     x = signal_at(flow.path, start, measurement, zeros) + flow.path.sigma(start) * noise
     for step, (tau, tau_next) in enumerate(pairwise(uniform_times(num_steps, start))):
         ahead = LinearMeasurement(measurement.operator, tau_next * y + (1.0 - tau_next) * y_noise)
-        x = x.clone()
-        adam = torch.optim.Adam([x], lr=learning_rate)
+        adam = Adam(learning_rate)
         for _ in range(iterations):
-            x.grad = gradient(flow, ahead, x, tau, tau_next, random_signs(x, generator), data_weight)
-            adam.step()
+            probe = random_signs(x, generator)
+            x = x + adam.step(gradient(flow, ahead, x, tau, tau_next, probe, data_weight))
         v = velocity(flow, x, tau)
         if callback is not None:
             callback(step, tau, x, x + (1.0 - tau) * v)

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
+from rtc.inverse.optimise.adam import Adam
 from rtc.inverse.optimise.problem import check_problem, estimate, finite, misfit_gradient, on_path
 from rtc.kernel import normal
 from rtc.measurement import LinearMeasurement
@@ -60,13 +61,12 @@ def descend(
     callback: Callback | None = None,
 ) -> Float[Tensor, "batch *event"]:
     """One step of Adam for each of `times`, at that noise level; all of them before the data."""
-    mu = start.clone()
-    adam = torch.optim.Adam([mu], lr=learning_rate, betas=(0.9, 0.99))
+    mu, adam = start, Adam(learning_rate, betas=(0.9, 0.99))
     for step, tau in enumerate(times):
-        mu.grad, x1_hat = gradient(prior, measurement, mu, tau, normal(mu, generator), prior_weight)
+        slope, x1_hat = gradient(prior, measurement, mu, tau, normal(mu, generator), prior_weight)
         if callback is not None:
-            callback(step, tau, mu.clone(), x1_hat)  # Adam writes into mu
-        adam.step()
+            callback(step, tau, mu, x1_hat)
+        mu = mu + adam.step(slope)
     return mu
 
 

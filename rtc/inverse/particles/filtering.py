@@ -41,7 +41,8 @@ def fps(
         x_next ~ N(m, v I) given y_next
 
     freshness: in (0, 1], the part of the noise that is new at each level (paper: .95; 5 to 20 particles).
-    Other arguments as for `tds`. Needs a linear operator with `solve`; draws by perturbing and solving.
+    Other arguments as for `tds`; threshold 1 resamples at every level, as the paper does. Needs a linear
+    operator with `solve`; draws by perturbing and solving.
 
     The noise of y_tau is that of x_tau, but the filter takes its levels as independent: the law depends on
     the observations drawn, and is not p(x1 | y) even with many particles. It has no log evidence of y.

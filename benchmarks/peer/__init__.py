@@ -1,0 +1,1 @@
+"""What benchmarks/peers.py compares: one problem, given to three packages through their own interfaces."""
