@@ -74,7 +74,7 @@ images: setup  ## the studies behind docs/images.md and docs/mixture.md (an hour
 	$(BIN)/python -m benchmarks.mixture --evidence
 
 photograph: setup  ## the photograph in docs/images.md
-	$(BIN)/rtc restore --prior ffdnet --operator inpaint-random --methods pigdm,ddrm,ddnm-plus,flower,diffpir \
+	$(BIN)/rtc restore --prior ffdnet --operator inpaint-random --methods pigdm,ddrm,flower,diffpir \
 		--steps 50 --out out/photograph --force
 	cp out/photograph/sheet.png docs/images/photograph.png
 

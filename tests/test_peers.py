@@ -17,9 +17,11 @@ import torch
 
 from benchmarks import peers
 from benchmarks.peer import measure, with_rtc
-from benchmarks.peer.problems import GaussianDenoiser, Problem, gaussian, photograph
+from benchmarks.peer.problems import GaussianDenoiser, Problem, gaussian, geometric, photograph
 from benchmarks.peer.tables import verdict
+from rtc.errors import InvalidArgument
 from rtc.guidance.likelihood import DPS
+from rtc.inverse.spectral import ddrm
 from rtc.operators.base import Operator
 from rtc.prior import classifier_free, from_gaussian_denoiser
 from rtc.serialise import read_json
@@ -112,6 +114,16 @@ def test_deepinv_s_ddrm_has_half_the_variance_where_nothing_is_seen() -> None:
     problem = gaussian("scalar", num_calls=100, chains=4096)
     ours, theirs = (measure.sample(problem, name, "ddrm", 0)[:, 1].var() for name in ("rtc", "deepinv"))
     assert theirs / ours == pytest.approx(0.5, abs=0.04)
+
+
+@with_peers
+def test_below_the_noise_of_a_weak_direction_deepinv_s_ddrm_is_nan_and_ours_refuses() -> None:
+    problem = photograph("blur", num_calls=3, chains=1, size=32)
+    problem = replace(problem, rho=geometric(0.5, 0.1, 3))
+    assert not measure.sample(problem, "deepinv", "ddrm", 0).isfinite().all()
+    prior, measurement = with_rtc.prior_of(problem), with_rtc.measurement_of(problem)
+    with pytest.raises(InvalidArgument, match="noisier"):
+        ddrm(prior, measurement, problem.shape, problem.num_calls)
 
 
 @with_peers

@@ -110,7 +110,7 @@ def _ddrm(problem: Problem, seed: int) -> Tensor:
 
 
 def _ddrm_mended(problem: Problem, seed: int) -> Tensor:
-    """DDRM with all of its noise; deepinv divides it by sqrt(2), right for the half spectrum of a blur only."""
+    """DDRM with all of its noise; deepinv divides it by sqrt(2), right for the half spectrum of a blur."""
     numpy = SimpleNamespace(sqrt=lambda value: 1.0 if value == 2.0 else math.sqrt(value))
     with patch.object(deepinv.sampling.diffusion, "np", numpy):
         return _ddrm(problem, seed)

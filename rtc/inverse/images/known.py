@@ -55,7 +55,9 @@ def image_prior(name: str, label: int | None = None, guidance: float = 1.0) -> I
     if name == "ffdnet":
         if label is not None:
             raise InvalidArgument("ffdnet knows no classes; leave --label out, or take --prior digits.")
-        return ImagePrior(ffdnet(sigma_max=1.0), 3, None, PHOTOGRAPH_STD, PHOTOGRAPH_MEAN, low=0.0)
+        return ImagePrior(
+            ffdnet(sigma_max=1.0, sigma_min=0.005), 3, None, PHOTOGRAPH_STD, PHOTOGRAPH_MEAN, low=0.0
+        )
     folder = DIGITS if name == "digits" else Path(name)
     if not folder.is_dir():
         raise InvalidArgument(

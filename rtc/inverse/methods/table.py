@@ -126,7 +126,7 @@ METHODS: dict[str, Method] = {
         needs="linear",
         noise="exact",
         calls="1",
-        knobs={"gamma": 1.0},
+        knobs={"gamma": 0.0},
         run=runs.stepped(lambda p, gamma: Flower(p.measurement, p.data_std, gamma)),
     ),
     "score-ald": Method(
