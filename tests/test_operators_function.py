@@ -151,7 +151,9 @@ def test_a_function_of_fixed_precision_is_tested_and_decomposed_in_it() -> None:
 
 
 @pytest.mark.parametrize(
-    "function", [lambda x: x**2, lambda x: x + 1.0, lambda x: x.abs(), lambda x: x / 0.0], ids=str
+    "function",
+    [lambda x: x**2, lambda x: x + 1.0, lambda x: x.abs(), lambda x: x / 0.0],
+    ids=["square", "shift", "abs", "infinite"],
 )
 def test_a_function_that_is_not_linear_is_refused_as_one(function: Any) -> None:
     with pytest.raises(InvalidArgument, match="give linear=False"):
