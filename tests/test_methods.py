@@ -15,6 +15,7 @@ from rtc.inverse.methods.table import METHODS, abilities, named_method, usable
 from rtc.measurement import LinearMeasurement
 from rtc.operators import Mask, from_function
 from rtc.path import VE, VP
+from rtc.prior import Prior
 
 SIZE, STEPS = 8, 40
 COV = 0.4 * torch.eye(SIZE, dtype=DOUBLE) + 0.2
@@ -24,7 +25,7 @@ SQUARES = from_function(lambda x: x[..., :4] ** 2, (SIZE,), linear=False)
 PARTICLE_METHODS = {name for name, method in METHODS.items() if method.family == "particles"}
 
 
-def problem(noise_variance: float = 0.01, prior=PRIOR, **changes) -> Problem:
+def problem(noise_variance: float = 0.01, prior: Prior = PRIOR, **changes) -> Problem:
     generator = Generator().manual_seed(0)
     truth = PRIOR.sample(1, generator)
     y = MASK.forward(truth) + noise_variance**0.5 * torch.randn(1, SIZE // 2, generator=generator).double()

@@ -168,10 +168,10 @@ def test_held_out_loss_is_of_the_average_and_the_same_at_every_call() -> None:
         torch.nn.init.zeros_(parameter)
     assert training.held_out_loss(*data) == first
     # in two batches of 2048 and 952 rows, each row counts the same
-    generator = torch.Generator().manual_seed(RECIPE.seed + 1)
+    generator, average = torch.Generator().manual_seed(RECIPE.seed + 1), training.average
+    assert isinstance(average, FlowPolicy)
     parts = [
-        flow_matching_loss(training.average, data[0][rows], data[1][rows], generator).item()
-        * len(data[0][rows])
+        flow_matching_loss(average, data[0][rows], data[1][rows], generator).item() * len(data[0][rows])
         for rows in (slice(0, 2048), slice(2048, 3000))
     ]
     assert first == pytest.approx(sum(parts) / 3000)

@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 import torch
+from huggingface_hub import PyTorchModelHubMixin
 from rich.console import Console
 
 from policies.checkpoint import CONFIG, WEIGHTS
@@ -199,6 +200,7 @@ def finish(training: Run, out: Path, origin: dict[str, Any]) -> None:
     }
     write_json(out / RECIPE, document)
     with tempfile.TemporaryDirectory(dir=out) as fresh:  # leaves behind the hub's README, which says nothing
+        assert isinstance(training.average, PyTorchModelHubMixin)  # policies and image models are
         training.average.save_pretrained(fresh)
         for name in (WEIGHTS, CONFIG):
             os.replace(Path(fresh) / name, out / name)
