@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from contextlib import suppress
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
@@ -285,7 +284,7 @@ def wait_for(folder: Path, count: int) -> None:
         sleep(0.01)
 
 
-LONGER = ("--no-video", "--episodes", "24", "--strategies", "naive,realtime", "--delays", "6")
+LONGER = ("--no-video", "--episodes", "12", "--strategies", "naive,realtime", "--delays", "6")
 
 
 @pytest.fixture(scope="module")
@@ -303,20 +302,16 @@ def test_an_interrupted_run_resumes_to_the_same_results(
     wait_for(tmp_path / "out" / "cells", 2)
     if how is signal.SIGINT:
         os.killpg(process.pid, how)  # as a terminal does: the workers get it too
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=4)
-        if process.poll() is None:  # Python can lose one in a callback: a person presses Ctrl-C again
-            os.killpg(process.pid, how)
     else:
         process.send_signal(how)  # the parent alone: its workers must notice
     stdout, stderr = process.communicate(timeout=60)  # ends when the workers, too, have let go of the pipes
     assert stdout == ""
     kept = len(list((tmp_path / "out" / "cells").glob("[!.]*.json")))
-    assert 2 <= kept < 48
+    assert 2 <= kept < 24
     assert not (tmp_path / "out" / "results.json").exists()
     if how is signal.SIGINT:
         assert process.returncode == 130
-        assert f"{kept} of 48 parts are kept" in stderr
+        assert f"{kept} of 24 parts are kept" in stderr
         assert "Traceback" not in stderr
     other = call(*arguments(checkpoint, tmp_path / "out", *LONGER, "--seed", "2"))
     assert "seed: 1 then, 2 now" in one_line(other)
