@@ -11,11 +11,17 @@ import os
 
 import gymnasium
 
-TASKS = {
-    "rtc/ReachPastPost-v0": {"control": "force"},
-    "rtc/ReachPastPostPosition-v0": {"control": "position"},
+CLASSES = {
+    "ReachPastPost": "envs.reach_past_post:ReachPastPost",
 }
-"""Every task's Gymnasium id and what its environment is built with."""
+"""Every task: the name of its ids, and where its environment is."""
+
+TASKS = {
+    f"rtc/{name}{suffix}-v0": (entry, arguments)
+    for name, entry in CLASSES.items()
+    for suffix, arguments in (("", {}), ("Position", {"control": "position"}))
+}
+"""Every Gymnasium id, with and without position control, and what its environment is built with."""
 
 
 def import_mujoco() -> None:
@@ -38,8 +44,8 @@ def import_mujoco() -> None:
 
 def register() -> None:
     """Register the tasks with Gymnasium; importing `envs` does it."""
-    for task, arguments in TASKS.items():
-        gymnasium.register(task, entry_point="envs.reach_past_post:ReachPastPost", kwargs=arguments)
+    for task, (entry, arguments) in TASKS.items():
+        gymnasium.register(task, entry_point=entry, kwargs=arguments)
 
 
 import_mujoco()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
-from envs.reach_past_post import DAMPING, MAX_FORCE, SPRING, ReachPastPost
+from envs.reach_past_post import ReachPastPost
 
 CLEARANCE = 0.115  # metres between the axis of the post and the path of the load's centre
 # kg along x, y, z: the arm and its load near the middle of the table
@@ -23,6 +23,7 @@ class Expert:
 
     def __init__(self, random: np.random.Generator) -> None:
         self.side = 1.0 if random.random() < 0.5 else -1.0
+        self.mode = "left" if self.side > 0 else "right"
         self.speed = random.uniform(0.8, 1.1)  # m/s
         self.decision_distance = random.uniform(0.2, 0.3)  # metres to the axis of the post
 
@@ -40,7 +41,7 @@ class Expert:
             wanted[:2] = speed * heading
         wanted[2] = np.clip(ARRIVAL_RATE * to_goal[2], -CLIMB_SPEED, CLIMB_SPEED)
         force = EFFECTIVE_MASS * (wanted - env.velocity) / RESPONSE_TIME
-        return np.clip(self._action(env, force), -1.0, 1.0)
+        return np.clip(env.action_for_force(force), -1.0, 1.0)
 
     def _heading(self, to_post: np.ndarray, to_goal: np.ndarray, velocity: np.ndarray) -> np.ndarray:
         """Unit direction in the plane: straight for the goal, or along a tangent round the post."""
@@ -67,10 +68,3 @@ class Expert:
         if abs(miss) > 0.06:
             return -1.0 if miss > 0 else 1.0
         return self.side
-
-    @staticmethod
-    def _action(env: ReachPastPost, force: np.ndarray) -> np.ndarray:
-        """The action that exerts `force` (newton), in the control mode of `env`."""
-        if env.control == "force":
-            return force / MAX_FORCE
-        return env.target_action(env.position + (force + DAMPING * env.velocity) / SPRING)

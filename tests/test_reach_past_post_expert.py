@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from envs.arm import Control
+from envs.card import Control
 from envs.reach_past_post import ReachPastPost
 from envs.reach_past_post_expert import Expert
 
