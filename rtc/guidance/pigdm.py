@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from rtc.errors import InvalidArgument
+from rtc.guidance.pullback import denoise_and_vjp, graph_only_for
 from rtc.measurement import Measurement
 from rtc.path import STRAIGHT, Path, Time, log_snr_rate, spread, wronskian
 from rtc.prior import Prior, from_denoiser
@@ -71,14 +72,12 @@ def guide(
 
     def denoise(x: Float[Tensor, "*shape"], tau: Time) -> Float[Tensor, "*shape"]:
         gain, variance = spread(_gain(path, tau, beta, data_std), x), spread(r2(tau, data_std, path), x)
-        # A graph is kept only if x asks for one, as it does inside another vjp: guided priors can be guided.
-        with torch.set_grad_enabled(torch.is_grad_enabled() and x.requires_grad):
+        with graph_only_for(x):
             if jacobian == "identity":
                 x1_hat = prior.denoise(x, tau)
                 return x1_hat + gain * measurement.pull(x1_hat, variance)
-            x1_hat, pullback, *_ = torch.func.vjp(lambda point: prior.denoise(point, tau), x)
-            (shift,) = pullback(measurement.pull(x1_hat, variance))
-            return x1_hat + gain * shift
+            x1_hat, pullback = denoise_and_vjp(prior, x, tau)
+            return x1_hat + gain * pullback(measurement.pull(x1_hat, variance))
 
     return from_denoiser(denoise, path)
 

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from rtc.autodiff import vjp
 from rtc.path import Path, Time, ratio, spread
 from rtc.prior import DenoiserPrior, Prior, from_denoiser
 
@@ -43,14 +44,14 @@ def through(prior: Prior, shift: Shift) -> DenoiserPrior:
 
 def denoise_and_vjp(prior: Prior, x: Float[Tensor, "*shape"], tau: Time) -> tuple[Tensor, Pullback]:
     """x1_hat, and v -> J^T v."""
-    x1_hat, vjp, *_ = torch.func.vjp(lambda point: prior.denoise(point, tau), x)
-    return x1_hat, lambda cotangent: vjp(cotangent)[0]
+    x1_hat, pull = vjp(lambda point: prior.denoise(point, tau), x)
+    return x1_hat, lambda cotangent: pull(cotangent)[0]
 
 
 def gradient(function: Callable[[Tensor], Tensor], x: Float[Tensor, "batch *event"]) -> Tensor:
     """The gradient of function(x) [batch] at x, each element's own, as long as it depends on no other."""
-    values, vjp, *_ = torch.func.vjp(function, x)
-    return vjp(torch.ones_like(values))[0]
+    values, pull = vjp(function, x)
+    return pull(torch.ones_like(values))[0]
 
 
 def tweedie_gain(path: Path, tau: Time) -> Time:

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from rtc.autodiff import vjp
 from rtc.errors import InvalidArgument
 from rtc.operators.base import Operator
 
@@ -58,7 +59,7 @@ class Linear(Operator):
 
     def _adjoint(self, y: Tensor) -> Tensor:
         x = y.new_zeros(y.shape[: y.ndim - len(self.event_out)] + self.event_in)
-        _, pullback, *_ = torch.func.vjp(self._forward, x)
+        _, pullback = vjp(self._forward, x)
         return pullback(y)[0]
 
 
@@ -93,7 +94,7 @@ class Derivative(Operator):
         self.event_in, self.event_out = event_in, event_out
         self._function, self._point, self.like = function, point, point.new_zeros(())
         self._batch = point.shape[: point.ndim - len(event_in)]
-        self._pullback = torch.func.vjp(function, point)[1]
+        self._pullback = vjp(function, point)[1]
 
     def _forward(self, x: Tensor) -> Tensor:
         point = self._point.to(x).expand_as(x).clone()  # forward mode takes no expanded tensor
@@ -103,7 +104,7 @@ class Derivative(Operator):
         batch = y.shape[: y.ndim - len(self.event_out)]
         if batch == self._batch and y.dtype == self._point.dtype:
             return self._pullback(y)[0]
-        _, pullback, *_ = torch.func.vjp(self._function, self._point.to(y).expand(batch + self.event_in))
+        _, pullback = vjp(self._function, self._point.to(y).expand(batch + self.event_in))
         return pullback(y)[0]
 
 

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
+from rtc.autodiff import vjp
 from rtc.errors import InvalidArgument
 from rtc.inverse.optimise.lbfgs import lbfgs
 from rtc.inverse.optimise.problem import check_problem, finite, misfit_gradient, on_path, signal_at
@@ -102,7 +103,7 @@ def value_and_gradient(
     noise_weight: float,
 ) -> tuple[Float[Tensor, " batch"], Float[Tensor, "batch n"]]:
     """The objective of `d_flow` for each element, and its gradient, flat."""
-    x1, pullback, *_ = torch.func.vjp(push, z)
+    x1, pullback = vjp(push, z)
     (of_data,) = pullback(2.0 * misfit_gradient(measurement, x1))
     value, flat = measurement.residual(x1).flatten(1).square().sum(1), z.flatten(1)
     if noise_weight == 0.0:

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
+from rtc.autodiff import vjp
 from rtc.inverse.optimise.adam import Adam
 from rtc.inverse.optimise.problem import check_problem, finite, misfit_gradient, on_path, signal_at
 from rtc.kernel import normal
@@ -83,10 +84,10 @@ def gradient(
     length = tau_next - tau
 
     def look(point: Tensor) -> tuple[Tensor, Tensor]:
-        v, pullback, *_ = torch.func.vjp(lambda inner: velocity(prior, inner, tau), point)
+        v, pullback = vjp(lambda inner: velocity(prior, inner, tau), point)
         return v, (probe * pullback(probe)[0]).flatten(1).sum(1)
 
-    (v, trace), pullback, *_ = torch.func.vjp(look, x)
+    (v, trace), pullback = vjp(look, x)
     of_end = 2.0 * data_weight * misfit_gradient(ahead, x + length * v)
     (through_v,) = pullback((length * of_end, torch.full_like(trace, length)))
     minus_score = (x - tau * v) / (1.0 - tau)

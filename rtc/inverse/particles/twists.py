@@ -22,6 +22,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from rtc.autodiff import vjp
 from rtc.errors import InvalidArgument
 from rtc.guidance.pigdm import check_data_std, r2
 from rtc.guidance.pullback import Pullback, tweedie_gain
@@ -64,7 +65,7 @@ def likelihood_twist(measurement: Likelihood) -> Twist:
     """psi = p(y | x1 = x1_hat): S = 0."""
 
     def twist(x1_hat: Tensor, pullback: Pullback, tau: float) -> Twisted:
-        log_psi, gradient, *_ = torch.func.vjp(measurement.log_likelihood, x1_hat)
+        log_psi, gradient = vjp(measurement.log_likelihood, x1_hat)
         return Twisted(log_psi, gradient(torch.ones_like(log_psi))[0])
 
     return twist
