@@ -16,7 +16,7 @@ from torch import Generator
 import rtc
 import rtc.guidance.pigdm
 import rtc.inverse.pokle
-import rtc.runtime.strategies
+import rtc.runtime.strategies.realtime
 from rtc.exact import GaussianPrior
 from rtc.inverse.methods.problem import Problem
 from rtc.inverse.methods.table import METHODS
@@ -60,7 +60,7 @@ def restore_an_image(method: str) -> Callable[[], Any]:
 
 
 def test_both_wings_hold_the_same_function_object() -> None:
-    assert rtc.runtime.strategies.guide is GUIDE
+    assert rtc.runtime.strategies.realtime.guide is GUIDE
     assert rtc.inverse.pokle.pigdm is rtc.guidance.pigdm.pigdm  # which is `guide` unclipped
     assert rtc.guide is GUIDE
 

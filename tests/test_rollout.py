@@ -36,6 +36,7 @@ class Labelled:
 
     name = "labelled"
     horizon = HORIZON
+    privileged = False
 
     def __init__(self, waits: bool = False) -> None:
         self.waits = waits
@@ -289,7 +290,7 @@ def test_an_episode_counts_what_its_chunks_cost(strategy: str, vjps_each: int) -
     asked = []
 
     class Watched:
-        name, waits, horizon = infer.name, infer.waits, infer.horizon
+        name, waits, horizon, privileged = infer.name, infer.waits, infer.horizon, False
 
         def __call__(self, obs, requests, noise):
             asked.append(len(requests))

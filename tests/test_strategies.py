@@ -8,10 +8,11 @@ import torch
 from point_mass import GaussianPolicy, GaussianPrior
 from torch import Tensor
 
-from rtc.errors import InvalidArgument
+from rtc.errors import InvalidArgument, Unsupported
+from rtc.prefix import Prefix
 from rtc.prior import Prior, from_denoiser
 from rtc.runtime.controller import ChunkController, Request
-from rtc.runtime.strategies import STRATEGIES, Strategy, make_strategy
+from rtc.runtime.strategies import STRATEGIES, Oracle, Strategy, make_strategy
 
 HORIZON = 8
 
@@ -46,11 +47,13 @@ class CountedPolicy(GaussianPolicy):
 class BrokenPolicy(GaussianPolicy):
     """Not a number, or infinite, from a flow time on, for the rows whose first observation is negative."""
 
+    max_delay = HORIZON  # it would take a prefix, and not read it
+
     def __init__(self, tau: float, value: float = float("nan")) -> None:
         super().__init__()
         self.tau, self.value = tau, value
 
-    def condition(self, obs: Tensor) -> Prior:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def condition(self, obs: Tensor, prefix: Prefix | None = None) -> Prior:  # pyright: ignore
         exact, broken = super().condition(obs), (obs[:, 0] < 0)[:, None, None]
         return from_denoiser(
             lambda x, tau: torch.where(broken & (tau >= self.tau - 1e-6), self.value, exact.denoise(x, tau))
@@ -89,12 +92,86 @@ def test_the_baselines_sample_the_policy_whatever_is_running(name: str) -> None:
     assert strategy.name == name
 
 
+class TrainedPolicy(GaussianPolicy):
+    """The Gaussian policy given its first rows, in closed form."""
+
+    max_delay = HORIZON
+
+    def condition(self, obs: Tensor, prefix: Prefix | None = None) -> Prior:  # pyright: ignore
+        prior = super().condition(obs)
+        assert prefix is not None
+        known, cov = prefix.committed, prior.covariance
+        means = []
+        for row, mask in enumerate(known):
+            gain = cov[:, mask] @ torch.linalg.inv(cov[mask][:, mask])
+            means.append(prior.mean[row] + gain @ (prefix.actions[row] - prior.mean[row])[mask])
+        return from_denoiser(lambda x, tau: torch.stack(means))  # the mean, whatever the noise
+
+
 def test_only_the_synchronous_baseline_waits() -> None:
-    assert {name: make_strategy(name, GaussianPolicy()).waits for name in STRATEGIES} == {
-        "synchronous": True,
-        "naive": False,
-        "realtime": False,
-    }
+    waiting = {name for name in STRATEGIES if make_strategy(name, TrainedPolicy()).waits}
+    assert waiting == {"synchronous"}
+
+
+def test_conditioned_gives_the_policy_the_frozen_rows_and_nothing_else() -> None:
+    one, other = request(executed=2, inference_delay=3), request(executed=2, inference_delay=0)
+    chunks, info = infer(make_strategy("conditioned", TrainedPolicy()), [one, other, None])
+    prior = GaussianPolicy().condition(torch.from_numpy(observations(3)))
+    gain = prior.covariance[:, :3] @ torch.linalg.inv(prior.covariance[:3, :3])
+    target = GaussianPolicy().normalize(torch.from_numpy(one.previous))
+    expected = prior.mean[0] + gain @ (target - prior.mean[0])[:3]
+    np.testing.assert_allclose(chunks[0], GaussianPolicy().denormalize(expected).numpy(), atol=1e-5)
+    np.testing.assert_allclose(chunks[0, :3], one.previous[:3], atol=1e-5)
+    for row in (1, 2):  # nothing is frozen: the unconditional mean
+        np.testing.assert_allclose(chunks[row], GaussianPolicy().denormalize(prior.mean[row]), atol=1e-5)
+    assert (info.vjps, info.guided.any()) == (0, False)
+
+
+def test_conditioned_says_what_to_train() -> None:
+    with pytest.raises(Unsupported, match="rtc train --max-delay 8"):
+        make_strategy("conditioned", GaussianPolicy())
+
+
+def test_an_ensemble_plays_the_mean_of_all_predictions_for_a_tick() -> None:
+    """Against the definition, from the samples themselves, for irregular execution horizons."""
+    naive, ensemble = (make_strategy(name, GaussianPolicy()) for name in ("naive", "ensemble"))
+    random = torch.Generator().manual_seed(3)
+    predictions: dict[int, list[np.ndarray]] = {}
+    controller, start, plan = None, 0, None
+    for executed in (3, 1, 4, 2, 2, 8, 1):
+        noise = torch.randn(1, HORIZON, 2, generator=random)
+        sampled = naive(observations(1), [plan], noise)[0][0]
+        blended = ensemble(observations(1), [plan], noise)[0][0]
+        for row in range(HORIZON):
+            predictions.setdefault(start + row, []).append(sampled[row])
+        expected = [np.mean(predictions[start + row], axis=0) for row in range(HORIZON)]
+        np.testing.assert_allclose(blended, expected, atol=1e-5)
+        if controller is None:
+            controller = ChunkController(blended)
+        else:
+            controller.deliver(blended)
+        for _ in range(executed):
+            controller.next_action()
+        plan, start = controller.request(0), start + executed
+
+
+def test_the_oracle_is_given_the_env_the_frozen_rows_and_the_episodes_own_chance() -> None:
+    asked = []
+
+    def foresee(env: str, frozen: np.ndarray, horizon: int, random: np.random.Generator) -> np.ndarray:
+        asked.append((env, frozen, random.random()))
+        return np.zeros((horizon, 2))
+
+    oracle, plan = Oracle(foresee, HORIZON), request(executed=2, inference_delay=3)
+    chunks, info = oracle(["a", "b"], [plan, None], gaussian_noise(2))
+    oracle(["b"], [None], gaussian_noise(2)[1:])
+    assert chunks.shape == (2, HORIZON, 2)
+    assert chunks.dtype == np.float32
+    assert [env for env, *_ in asked] == ["a", "b", "b"]
+    assert np.array_equal(asked[0][1], plan.frozen)
+    assert len(asked[1][1]) == 0
+    assert asked[0][2] != asked[1][2] == asked[2][2]  # a function of the noise, not of the batch
+    assert (oracle.privileged, info.network_calls, info.vjps) == (True, 0, 0)
 
 
 @pytest.mark.parametrize("schedule", ["exp", "linear", "ones", "zeros"])
@@ -190,7 +267,7 @@ def test_a_chunk_broken_after_the_flow_is_named_too() -> None:
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("telepathy", {}, "telepathy.*synchronous, naive, realtime"),
+        ("telepathy", {}, "telepathy.*synchronous, naive, ensemble, realtime"),
         ("realtime", {"schedule": "steep"}, "steep"),
         ("realtime", {"jacobian": "guess"}, "guess"),
         ("realtime", {"max_weight": -1.0}, "max_weight"),

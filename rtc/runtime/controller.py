@@ -112,6 +112,7 @@ class Request:
     inference_delay: the planned delay d in ticks: rows 0..min(d, remaining)-1 of `previous` are frozen.
     previous: [H, D], the current chunk shifted by `executed`; rows from `remaining` on are padding.
     remaining: H - executed.
+    frames: the ticks of row 0 of the chunks so far that reach `tick`, the current one last.
     """
 
     tick: int
@@ -119,6 +120,7 @@ class Request:
     inference_delay: int
     previous: Float[np.ndarray, "horizon action_dim"]
     remaining: int
+    frames: tuple[int, ...] = ()
 
     @property
     def frozen(self) -> Float[np.ndarray, "frozen action_dim"]:
@@ -159,6 +161,7 @@ class ChunkController:
         self._waits = waits
         self._factor = np.float32({"hold": 1.0, "zero": 0.0, "decay": decay}[starvation])
         self._frame = 0  # the tick at which row 0 of the chunk stands
+        self._frames = (0,)
         self._in_flight: Request | None = None
         self._last = np.zeros(self.chunk.shape[1], np.float32)
 
@@ -198,7 +201,10 @@ class ChunkController:
         previous = np.zeros_like(self.chunk)
         previous[: horizon - executed] = self.chunk[executed:]
         previous.flags.writeable = False
-        self._in_flight = Request(self.tick, executed, inference_delay, previous, horizon - executed)
+        self._frames = tuple(frame for frame in self._frames if frame + horizon > self.tick)
+        self._in_flight = Request(
+            self.tick, executed, inference_delay, previous, horizon - executed, self._frames
+        )
         return self._in_flight
 
     def deliver(self, chunk: np.ndarray) -> int:
@@ -216,6 +222,7 @@ class ChunkController:
         self.state = transition(self.state, Event.OUTLIVE if outlived else Event.DELIVER, True)
         self.outlived_chunks += outlived
         self.chunk, self._frame, self._in_flight = chunk, frame, None
+        self._frames += (frame,)
         return self.tick - request.tick
 
     def next_action(self) -> Float[np.ndarray, "action_dim"]:

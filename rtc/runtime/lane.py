@@ -15,6 +15,7 @@ from rtc.errors import InvalidArgument
 from rtc.runtime.controller import ChunkController, Request, Starvation
 from rtc.runtime.episode import ChunkRecord, Episode, rms_jerk
 from rtc.runtime.latency import DelayEstimator
+from rtc.runtime.observation import History, Observation
 from rtc.runtime.strategies import Strategy
 
 ExecutionHorizon = int | Callable[[int], int]
@@ -62,7 +63,9 @@ class Lane:
         # Streams of a seed: the env has [seed], delays have [seed, 1], noise has [seed, 2].
         words = np.random.SeedSequence([seed, 2]).generate_state(1, np.uint64)
         self._generator = torch.Generator().manual_seed(int(words[0]))
-        self.obs, info = env.reset(seed=seed)
+        self._history = History(getattr(strategy, "history", 1))
+        obs, info = env.reset(seed=seed)
+        self._history.see(obs)
         self._positions = [np.array(info["position"])] if "position" in info else None
         self._request: Request | None = None
         self._actions: list[np.ndarray] = []
@@ -73,6 +76,11 @@ class Lane:
         self._network_calls = self._vjps = 0
         self._success = False
         self._failure: str | None = None
+
+    @property
+    def obs(self) -> Observation:
+        """What the policy sees now."""
+        return self._history.obs
 
     def draw_noise(self) -> torch.Tensor:
         """Standard normal [H, D] from the episode's own stream."""
@@ -127,8 +135,9 @@ class Lane:
         """Run one control tick; returns the seconds spent in the env."""
         action = self.controller.next_action()
         start = perf_counter()
-        self.obs, reward, terminated, truncated, info = self.env.step(action)
+        obs, reward, terminated, truncated, info = self.env.step(action)
         seconds = perf_counter() - start
+        self._history.see(obs)
         self._actions.append(action)
         self._total_reward += float(reward)
         if self._positions is not None:

@@ -25,6 +25,7 @@ from rtc.runtime.episode import Episode, Timing
 from rtc.runtime.executor import Executor, SimulatedExecutor
 from rtc.runtime.lane import Answer, ExecutionHorizon, Lane, Planner
 from rtc.runtime.latency import DelayEstimator, DelayModel
+from rtc.runtime.observation import stack
 from rtc.runtime.strategies import Strategy
 
 OnTick = Callable[[int, gymnasium.Env, ChunkController], None]
@@ -78,8 +79,9 @@ def rollout_batch(
 ) -> tuple[list[Episode], Timing]:
     """One episode an env, in lockstep: all that ask at a tick share one batched inference.
 
-    envs: float32 vector observations, actions in a Box, metadata["control_hz"], info["is_success"] and, where
-        known, info["failure"] and info["position"]. Each must end by itself (a time limit).
+    envs: observations as in `rtc.runtime.observation`, actions in a Box of one axis, metadata["control_hz"],
+        info["is_success"] and, where known, info["failure"] and info["position"] (metres). Each must end by
+        itself (a time limit). `envs.outside.AnyTask` makes any Gymnasium environment one of these.
     execution_horizon: s, 1..H rows. delay: of every chunk but the first, which is free.
     seeds: one an env; an episode is a function of its seed alone, not of its neighbours.
     inference_delay: the delay to plan for, in ticks; by default the largest of the last `delay_window`
@@ -132,7 +134,8 @@ def _inference(
     infer: Strategy, lanes: Sequence[Lane], requests: Sequence[Request | None], timing: Timing
 ) -> Callable[[], list[Answer]]:
     """The batched inference of `lanes` at this tick, to be run whenever and wherever the executor likes."""
-    obs = np.stack([lane.obs for lane in lanes])
+    # the oracle looks into the simulator; everybody else sees what a robot would
+    obs = [lane.env for lane in lanes] if infer.privileged else stack([lane.obs for lane in lanes])
     noise = torch.stack([lane.draw_noise() for lane in lanes])
 
     def compute() -> list[Answer]:

@@ -1,0 +1,159 @@
+"""What the strategies share: a policy that is conditioned, drawn from, and counted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from rtc.path import Time
+from rtc.prior import Prior
+from rtc.runtime.controller import Request
+from rtc.runtime.observation import Observation
+from rtc.sample import sample
+
+Noise = Float[Tensor, "batch horizon action_dim"]
+Chunks = Float[np.ndarray, "batch horizon action_dim"]
+
+
+@runtime_checkable
+class FlowPolicy(Protocol):
+    """A flow-matching policy over chunks of `horizon` actions with `action_dim` numbers."""
+
+    horizon: int
+    action_dim: int
+
+    def condition(self, obs: Any) -> Prior:
+        """The prior over normalised chunks [B, H, D] given raw observations; the costly encoding, paid once.
+
+        obs: a tensor [B, ...], or a dict of them.
+        """
+        ...
+
+    def normalize(self, actions: Float[Tensor, "batch horizon action_dim"]) -> Tensor:
+        """Env units to policy units."""
+        ...
+
+    def denormalize(self, actions: Float[Tensor, "batch horizon action_dim"]) -> Tensor:
+        """Policy units to env units, clipped to the action space: what the env executes."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class InferenceInfo:
+    """What one batched inference cost and where it broke.
+
+    network_calls, vjps: forward passes of the policy and vector-Jacobian products, for the batch as a whole.
+    guided: [B], the rows that the VJPs were for.
+    nonfinite_step: [B], the first flow step (from 0) at which a row was not finite, num_steps if only the
+        finished chunk was not, -1 = fine.
+    """
+
+    network_calls: int
+    vjps: int
+    guided: np.ndarray
+    nonfinite_step: Int[np.ndarray, "batch"]
+
+
+@runtime_checkable
+class Strategy(Protocol):
+    """Observations and plans in progress -> chunks. `waits`: the robot stops while it infers."""
+
+    @property
+    def name(self) -> str:
+        """The name that `make_strategy` knows."""
+        ...
+
+    @property
+    def waits(self) -> bool:
+        """Whether the old chunk's rows after the request are not executed."""
+        ...
+
+    @property
+    def privileged(self) -> bool:
+        """Whether it is given environments in place of observations."""
+        ...
+
+    @property
+    def horizon(self) -> int:
+        """Actions in a chunk."""
+        ...
+
+    def __call__(
+        self, obs: Any, requests: Sequence[Request | None], noise: Noise
+    ) -> tuple[Chunks, InferenceInfo]:
+        """Chunks [B, H, D] in env units, float32; a request is None for the first chunk of an episode."""
+        ...
+
+
+class Counted:
+    """A prior that counts its forward passes."""
+
+    def __init__(self, prior: Prior) -> None:
+        self.path = prior.path
+        self.calls = 0
+        self._prior = prior
+
+    def denoise(self, x: Tensor, tau: Time) -> Tensor:
+        """The prior's, one call more."""
+        self.calls += 1
+        return self._prior.denoise(x, tau)
+
+
+@dataclass(frozen=True)
+class Flow:
+    """What the strategies share. num_steps: flow steps n; device: where the policy is."""
+
+    policy: FlowPolicy
+    num_steps: int = 5
+    device: torch.device | str = "cpu"
+    name: str = field(default="", init=False)
+    waits: bool = field(default=False, init=False)
+    privileged: bool = field(default=False, init=False)
+
+    @property
+    def horizon(self) -> int:
+        """Actions in a chunk."""
+        return self.policy.horizon
+
+    @property
+    def history(self) -> int:
+        """Observations that the policy looks back on; 1 unless it says so."""
+        return getattr(self.policy, "history", 1)
+
+    def condition(self, obs: Observation) -> Counted:
+        """The policy's prior for these observations, counted."""
+        return Counted(self.policy.condition(self.tensors(obs)))
+
+    def tensors(self, obs: Observation) -> Any:
+        """Observations as the policy takes them, where it is."""
+        if isinstance(obs, dict):
+            return {name: torch.from_numpy(part).to(self.device) for name, part in obs.items()}
+        return torch.from_numpy(obs).to(self.device)
+
+    def draw(self, prior: Prior, noise: Noise) -> tuple[Chunks, np.ndarray]:
+        """Chunks in env units, and for each the first flow step at which it was not finite (-1 = none)."""
+        finite = []
+        chunks = sample(
+            prior,
+            noise.to(self.device),
+            self.num_steps,
+            callback=lambda step, tau, x, x1_hat: finite.append(x1_hat.isfinite().all(-1).all(-1)),
+        )
+        actions = self.policy.denormalize(chunks).float()
+        # The flow was watched above because the clip to the action space hides an infinite action.
+        finite.append(actions.isfinite().all(-1).all(-1))
+        broken = ~torch.stack(finite)
+        first = torch.where(broken.any(0), broken.int().argmax(0), -1)
+        return actions.cpu().numpy(), first.cpu().numpy()
+
+    def plans(self, requests: Sequence[Request | None]) -> Float[Tensor, "batch horizon action_dim"]:
+        """The plans in progress in the units of the policy; zeros for a first chunk."""
+        shape = (self.horizon, self.policy.action_dim)
+        plans = [np.zeros(shape, np.float32) if request is None else request.previous for request in requests]
+        return self.policy.normalize(torch.from_numpy(np.stack(plans)).to(self.device))

@@ -1,0 +1,64 @@
+"""Training-time real-time chunking: a policy that was trained on committed prefixes is told this one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+
+from rtc.errors import Unsupported
+from rtc.prefix import Prefix
+from rtc.prior import Prior
+from rtc.runtime.controller import Request
+from rtc.runtime.observation import Observation
+from rtc.runtime.strategies.base import Chunks, Counted, Flow, FlowPolicy, InferenceInfo, Noise
+
+
+@runtime_checkable
+class PrefixPolicy(FlowPolicy, Protocol):
+    """A policy that was trained on prefixes of 0..max_delay committed rows."""
+
+    max_delay: int
+
+    def condition(self, obs: Any, prefix: Prefix | None = None) -> Prior:
+        """The prior over normalised chunks given raw observations and the rows that are committed."""
+        ...
+
+
+@dataclass(frozen=True)
+class Conditioned(Flow):
+    """The policy is conditioned on the frozen rows; no guidance, no VJP.
+
+    ```
+    previous   | frozen: given to the policy | free: drawn knowing them |
+               0                             d                          H
+    ```
+
+    Raises Unsupported for a policy without such training, InvalidArgument for a delay beyond it.
+    Source: Black et al. 2025, "Training-Time Action Conditioning for Efficient Real-Time Chunking"
+    (arXiv 2512.05964).
+    """
+
+    name: str = field(default="conditioned", init=False)
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.policy, PrefixPolicy) and self.policy.max_delay):
+            raise Unsupported(
+                "strategy conditioned needs a policy that was trained on committed prefixes; "
+                "train one with `rtc train --max-delay 8`, or guide this one (strategy realtime)"
+            )
+
+    @torch.no_grad()
+    def __call__(
+        self, obs: Observation, requests: Sequence[Request | None], noise: Noise
+    ) -> tuple[Chunks, InferenceInfo]:
+        """Sample given the frozen rows of each plan; a first chunk (None) has none."""
+        frozen = [0 if request is None else len(request.frozen) for request in requests]
+        prefix = Prefix(self.plans(requests), torch.tensor(frozen, device=self.device))
+        assert isinstance(self.policy, PrefixPolicy)  # it was looked at when this strategy was made
+        prior = Counted(self.policy.condition(self.tensors(obs), prefix))
+        chunks, nonfinite_step = self.draw(prior, noise)
+        return chunks, InferenceInfo(prior.calls, 0, np.zeros(len(requests), bool), nonfinite_step)

@@ -1,0 +1,43 @@
+"""The ceiling of every study: the expert, rolled out in a copy of the simulator, knowing the prefix."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from rtc.runtime.controller import Request
+from rtc.runtime.strategies.base import Chunks, InferenceInfo, Noise
+
+Foresee = Callable[[Any, Float[np.ndarray, "rows action_dim"], int, np.random.Generator], np.ndarray]
+"""(env, committed rows, horizon, random) -> the chunk [horizon, action_dim] that goes on from them."""
+
+
+@dataclass(frozen=True)
+class Oracle:
+    """Not a policy: it looks into the simulator, so it sees environments where others see observations.
+
+    The expert is a new one for every chunk, as a chunk policy does not remember what it chose before.
+    """
+
+    foresee: Foresee
+    horizon: int
+    name: str = field(default="oracle", init=False)
+    waits: bool = field(default=False, init=False)
+    privileged: bool = field(default=True, init=False)
+
+    def __call__(
+        self, obs: Sequence[Any], requests: Sequence[Request | None], noise: Noise
+    ) -> tuple[Chunks, InferenceInfo]:
+        """The expert's chunk for each environment, after the frozen rows of its plan."""
+        chunks = []
+        for env, request, own in zip(obs, requests, noise, strict=True):
+            frozen = np.zeros((0, noise.shape[-1]), np.float32) if request is None else request.frozen
+            # the expert's choices are a function of the episode's own noise
+            random = np.random.default_rng(np.abs(own.numpy().ravel()[:4].view(np.int32)).tolist())
+            chunks.append(self.foresee(env, frozen, self.horizon, random))
+        nothing = np.zeros(len(chunks), bool)
+        return np.stack(chunks).astype(np.float32), InferenceInfo(0, 0, nothing, np.full(len(chunks), -1))

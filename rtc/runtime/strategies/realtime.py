@@ -1,0 +1,88 @@
+"""Real-time chunking: the next chunk is painted into what is already committed, by guidance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from rtc.errors import InvalidArgument
+from rtc.guidance.pigdm import guide
+from rtc.measurement import Measurement, SoftMask
+from rtc.prior import Prior, from_denoiser
+from rtc.runtime.controller import Request
+from rtc.runtime.mask import prefix_weights
+from rtc.runtime.observation import Observation
+from rtc.runtime.strategies.base import Chunks, Flow, InferenceInfo, Noise
+
+
+@dataclass(frozen=True)
+class Realtime(Flow):
+    """Real-time chunking: guide the flow to agree with the rows that will run anyway (paper, eqs 1-5).
+
+    ```
+    previous   | frozen: W = 1 | blended: W falls | free: W = 0 |
+               0               d          remaining = H - s     H
+    ```
+
+    schedule: how W falls over the blended rows; "zeros" is the hard mask (paper, eq 5 and A.4).
+    jacobian, max_weight, data_std: see `rtc.guidance.pigdm.guide`.
+    mask_end: if given, at most this many rows (0..H) are frozen or blended, though more remain.
+    """
+
+    schedule: str = "exp"
+    jacobian: str = "exact"
+    max_weight: float | str = 5.0
+    data_std: float = 1.0
+    mask_end: int | None = None
+    name: str = field(default="realtime", init=False)
+
+    def __post_init__(self) -> None:
+        if self.mask_end is not None and not 0 <= self.mask_end <= self.horizon:
+            raise InvalidArgument(f"mask_end={self.mask_end}; it must be 0..{self.horizon}, rows of a chunk")
+        # The mask and the guidance know their own ranges: let them refuse now, not at the first request.
+        self._weights(None)
+        self._posterior(from_denoiser(lambda x, tau: x), SoftMask(torch.zeros(1, 1), torch.zeros(1)))
+
+    @torch.no_grad()
+    def __call__(
+        self, obs: Observation, requests: Sequence[Request | None], noise: Noise
+    ) -> tuple[Chunks, InferenceInfo]:
+        """Sample from the policy guided by what remains of each plan; a first chunk (None) is not guided."""
+        weights = np.stack([self._weights(request) for request in requests])
+        guided = np.any(weights > 0.0, axis=1)
+        prior = self.condition(obs)
+        posterior = self._guide(prior, requests, weights) if guided.any() else prior
+        chunks, nonfinite_step = self.draw(posterior, noise)
+        vjps = prior.calls if guided.any() and self.jacobian == "exact" else 0
+        return chunks, InferenceInfo(prior.calls, vjps, guided, nonfinite_step)
+
+    def _weights(self, request: Request | None) -> Float[np.ndarray, " horizon"]:
+        remaining = 0 if request is None else request.remaining
+        end = remaining if self.mask_end is None else min(remaining, self.mask_end)
+        inference_delay = 0 if request is None else request.inference_delay
+        return _prefix_weights(self.horizon, inference_delay, self.horizon - end, self.schedule)
+
+    def _guide(self, prior: Prior, requests: Sequence[Request | None], weights: np.ndarray) -> Prior:
+        target = self.plans(requests)
+        return self._posterior(prior, SoftMask(target, torch.from_numpy(weights).to(target)))
+
+    def _posterior(self, prior: Prior, measurement: Measurement) -> Prior:
+        return guide(
+            prior,
+            measurement,
+            max_weight=self.max_weight,
+            num_steps=self.num_steps,
+            jacobian=self.jacobian,
+            data_std=self.data_std,
+        )
+
+
+@lru_cache(maxsize=4096)
+def _prefix_weights(horizon: int, inference_delay: int, execution_horizon: int, schedule: str) -> np.ndarray:
+    weights = prefix_weights(horizon, inference_delay, execution_horizon, schedule, dtype=torch.float32)
+    return weights.numpy()
