@@ -237,7 +237,7 @@ class ArmTask(gymnasium.Env, EzPickle):
         for _ in range(PHYSICS_HZ // CONTROL_HZ):
             mujoco.mj_step(self.model, self.data)
             if self._watched is not None and self.data.ncon:
-                touched = touched or bool((self.data.contact.geom == self._watched).any())
+                touched = touched or self._watched in self.data.contact.geom.ravel().tolist()
         # mj_step leaves positions one step behind the joints; bring them up to date for the observation
         mujoco.mj_kinematics(self.model, self.data)
         mujoco.mj_comPos(self.model, self.data)

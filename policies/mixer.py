@@ -6,23 +6,11 @@ Tolstikhin et al. 2021, arXiv 2105.01601; adaptive norms as in Peebles & Xie 202
 
 from __future__ import annotations
 
-import math
-
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-
-def time_embedding(
-    tau: Float[Tensor, " batch"], width: int, shortest: float = 0.004, longest: float = 4.0
-) -> Float[Tensor, "batch width"]:
-    """Sines then cosines of `tau` at periods spaced evenly in logarithm from `shortest` to `longest`."""
-    periods = torch.logspace(
-        math.log10(shortest), math.log10(longest), width // 2, dtype=torch.float64, device=tau.device
-    )
-    phase = tau.double()[:, None] * (2 * math.pi / periods)
-    return torch.cat([phase.sin(), phase.cos()], -1).to(tau.dtype)
+from policies.embedding import TimeEncoder
 
 
 class MixerBlock(nn.Module):
@@ -43,9 +31,9 @@ class MixerBlock(nn.Module):
             nn.init.zeros_(modulation.bias)
 
     def forward(
-        self, hidden: Float[Tensor, "batch horizon channels"], condition: Float[Tensor, "any 1 channels"]
+        self, hidden: Float[Tensor, "batch horizon channels"], condition: Float[Tensor, "any rows channels"]
     ) -> Float[Tensor, "batch horizon channels"]:
-        """One block; condition is the embedded flow time, one for the batch or one each."""
+        """One block; condition is the encoded flow time: one for the batch, one each, or one an action."""
         scale, shift, gate = self.row_modulation(condition).chunk(3, -1)
         rows = (self.row_norm(hidden) * (1 + scale) + shift).transpose(1, 2)
         mixed = self.row_out(functional.gelu(self.row_in(rows), approximate="tanh")).transpose(1, 2)
@@ -59,7 +47,8 @@ class Mixer(nn.Module):
     """A velocity field over chunks: v(x, tau | obs).
 
     Every row of the chunk sees its action and the whole observation; what the observation contributes is the
-    same at every flow step, so it is computed once (`encode`) and handed to `forward`.
+    same at every flow step, so it is computed once (`encode`) and handed to `forward`. image_tokens: how many
+    tokens of `channels` numbers the images of an observation are.
     """
 
     def __init__(
@@ -71,14 +60,13 @@ class Mixer(nn.Module):
         row_hidden: int = 48,
         channel_hidden: int = 192,
         blocks: int = 3,
+        image_tokens: int = 0,
     ) -> None:
         super().__init__()
-        self.channels = channels
         self.action_in = nn.Linear(action_dim, channels)
         self.obs_in = nn.Linear(obs_dim, channels, bias=False)
-        self.time_in = nn.Sequential(
-            nn.Linear(channels, channels), nn.SiLU(), nn.Linear(channels, channels), nn.SiLU()
-        )
+        self.image_in = nn.Linear(image_tokens * channels, channels, bias=False) if image_tokens else None
+        self.time_in = TimeEncoder(channels)
         self.blocks = nn.ModuleList(
             MixerBlock(horizon, channels, row_hidden, channel_hidden) for _ in range(blocks)
         )
@@ -88,18 +76,25 @@ class Mixer(nn.Module):
         nn.init.zeros_(self.modulation.weight)
         nn.init.zeros_(self.modulation.bias)
 
-    def encode(self, obs: Float[Tensor, "batch obs_dim"]) -> Float[Tensor, "batch 1 channels"]:
+    def encode(
+        self,
+        obs: Float[Tensor, "batch obs_dim"],
+        images: Float[Tensor, "batch tokens channels"] | None = None,
+    ) -> Float[Tensor, "batch 1 channels"]:
         """What the observation adds to every row, once per chunk."""
-        return self.obs_in(obs)[:, None]
+        context = self.obs_in(obs)
+        if self.image_in is not None and images is not None:
+            context = context + self.image_in(images.flatten(1))
+        return context[:, None]
 
     def forward(
         self,
         chunk: Float[Tensor, "batch horizon action_dim"],
-        tau: Float[Tensor, " any"],
+        tau: Float[Tensor, "*times"],
         context: Float[Tensor, "batch 1 channels"],
     ) -> Float[Tensor, "batch horizon action_dim"]:
-        """The velocity at `chunk` and flow time `tau` (one for the batch, or one each)."""
-        condition = self.time_in(time_embedding(tau, self.channels))[:, None]
+        """The velocity at `chunk` and flow time `tau`: [1], one each [batch], or [batch, horizon]."""
+        condition = self.time_in(tau)
         hidden = self.action_in(chunk) + context
         for block in self.blocks:
             hidden = block(hidden, condition)

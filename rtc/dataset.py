@@ -1,74 +1,63 @@
-"""Demonstrations on disk: a folder of shards, and a manifest that says how they were made.
+"""Demonstrations on disk: a folder, a manifest that says how they were made, and one reader for both forms.
 
 ```
-DIR/manifest.json              task, recipe, seeds, versions; written first: a resumed run compares
-DIR/shard-00000.safetensors    obs [n, obs_dim], chunks [n, horizon, action_dim], episode [n],
-                               success [episodes]
+DIR/manifest.json       task, expert, recipe, seeds, versions; written first: a resumed recording compares
+DIR/shard-*.safetensors the plain form (rtc/shards.py), or
+DIR/data, DIR/meta      a LeRobotDataset v3 (rtc/lerobot_dataset.py), ours or anybody's
 ```
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from jaxtyping import Float, Int
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
-
-from rtc.errors import DatasetError
-from rtc.serialise import read_json, whole_file
+from rtc.demonstrations import Demonstrations
+from rtc.errors import DatasetError, InvalidArgument
+from rtc.lerobot_dataset import chosen, is_lerobot, read_lerobot
+from rtc.serialise import read_json
+from rtc.shards import missing_shards, read_shard
 
 MANIFEST = "manifest.json"
 
 
-@dataclass
-class Demonstrations:
-    """One row per replanning instant: what was seen, the chunk that belongs to it, the episode it came from.
+def read_demonstrations(
+    folder: Path,
+    task: str | None = None,
+    *,
+    horizon: int | None = None,
+    history: int = 1,
+    cameras: Sequence[str] | None = None,
+) -> tuple[Demonstrations, dict[str, Any]]:
+    """A data set and its manifest, from a plain folder or a LeRobotDataset v3.
 
-    `success` has one number per episode, 1 or 0.
+    horizon: actions in a chunk. Recorded chunks have a length, and can be cut; where a LeRobot data set has
+    none they are the next `horizon` (default 16) actions of every frame. history: observations in a row, see
+    `Demonstrations`. cameras: whose images are read, all by default; `()` where none are looked at saves
+    time and memory. A LeRobot data set without our manifest is taken to be of `task`.
+    Raises DatasetError when the folder is not a finished data set, is damaged, lacks what is asked for, or
+    was made for another task; InvalidArgument for a horizon or a history below 1.
     """
-
-    obs: Float[np.ndarray, "n obs_dim"]
-    chunks: Float[np.ndarray, "n horizon action_dim"]
-    episode: Int[np.ndarray, " n"]
-    success: Float[np.ndarray, " episodes"]
-
-    @staticmethod
-    def concatenate(parts: list[Demonstrations]) -> Demonstrations:
-        """All rows of `parts`, in order."""
-        names = [field.name for field in fields(Demonstrations)]
-        return Demonstrations(
-            **{name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
-        )
-
-
-def shard_path(folder: Path, index: int) -> Path:
-    """The file of shard `index`."""
-    return folder / f"shard-{index:05d}.safetensors"
-
-
-def write_shard(folder: Path, index: int, demonstrations: Demonstrations) -> None:
-    """Write one shard; it is there whole or not at all."""
-    arrays = {field.name: getattr(demonstrations, field.name) for field in fields(demonstrations)}
-    with whole_file(shard_path(folder, index)) as temporary:
-        save_file(arrays, temporary)
-
-
-def read_demonstrations(folder: Path, task: str | None = None) -> tuple[Demonstrations, dict[str, Any]]:
-    """All shards of a data set and its manifest.
-
-    Raises DatasetError when the folder is not a finished data set, is damaged, or was made for another task.
-    """
-    manifest = _read_manifest(folder / MANIFEST)
+    for name, value in (("horizon", horizon), ("history", history)):
+        if value is not None and value < 1:
+            raise InvalidArgument(f"{name} is {value}; it is 1 or more")
+    lerobot = is_lerobot(folder)
+    foreign = lerobot and not (folder / MANIFEST).exists()
+    manifest: dict[str, Any] = {"task": task} if foreign else _read_manifest(folder / MANIFEST)
     if task is not None and manifest["task"] != task:
         raise DatasetError(
             f"{folder} holds demonstrations of {manifest['task']}, not of {task}; pass --task or --data"
         )
-    count = manifest["shards"]
-    missing = [index for index in range(count) if not shard_path(folder, index).exists()]
+    if lerobot:
+        demonstrations, info = read_lerobot(folder, horizon, history, cameras)
+    else:
+        demonstrations, info = _read_shards(folder, manifest["shards"], history, cameras), {}
+    return _cut(demonstrations, horizon, folder), info | manifest
+
+
+def _read_shards(folder: Path, count: int, history: int, cameras: Sequence[str] | None) -> Demonstrations:
+    missing = missing_shards(folder, count)
     if missing:
         raise DatasetError(
             f"{folder} lacks {len(missing)} of {count} shards; "
@@ -76,14 +65,23 @@ def read_demonstrations(folder: Path, task: str | None = None) -> tuple[Demonstr
         )
     parts = []
     for index in range(count):
-        try:
-            parts.append(Demonstrations(**load_file(shard_path(folder, index))))
-        except (SafetensorError, TypeError) as error:
-            raise DatasetError(
-                f"{shard_path(folder, index)} is damaged ({error}); "
-                "delete it and give the same `rtc demos` command again"
-            ) from error
-    return Demonstrations.concatenate(parts), manifest
+        shard = read_shard(folder, index)
+        names = chosen(cameras, list(shard.images), folder)
+        shard.images = {camera: shard.images[camera] for camera in names}
+        parts.append(shard.demonstrations(history))
+    return Demonstrations.concatenate(parts)
+
+
+def _cut(demonstrations: Demonstrations, horizon: int | None, folder: Path) -> Demonstrations:
+    recorded = demonstrations.chunks.shape[1]
+    if horizon is None or horizon == recorded:
+        return demonstrations
+    if horizon > recorded:
+        raise DatasetError(
+            f"{folder} holds chunks of {recorded} actions, not of {horizon}; ask for fewer or record it again"
+        )
+    demonstrations.chunks = demonstrations.chunks[:, :horizon].copy()
+    return demonstrations
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:

@@ -5,24 +5,29 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import subprocess
 import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
 from safetensors.torch import load_file
 
+from envs.demos import Recipe, record
+from envs.reach_past_post import ReachPastPost
 from policies.checkpoint import load_policy
 from policies.training import STATE, Training
 from rtc.cli import main
-from rtc.dataset import MANIFEST, read_demonstrations, shard_path
+from rtc.dataset import MANIFEST, read_demonstrations
+from rtc.shards import shard_path
 
 # In `rtc.cli` their names are the commands.
-DEMOS, TRAINING = import_module("rtc.cli.demos"), import_module("rtc.cli.train")
+DEMOS, TRAINING = import_module("rtc.cli.demos"), import_module("rtc.cli.train_loop")
 
 ROOT = Path(__file__).parents[1]
 EPISODES = 6
@@ -35,7 +40,8 @@ def run(*arguments: object) -> Result:
 
 
 def demos(out: Path, *more: object) -> Result:
-    return run("demos", "--episodes", EPISODES, "--workers", 1, "--out", out, *more)
+    plain = ["--workers", 1, "--format", "plain"]
+    return run("demos", "--episodes", EPISODES, *plain, "--out", out, *more)
 
 
 def refusal(result: Result) -> str:
@@ -75,6 +81,7 @@ class Interrupt:
 def small_shards() -> object:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(DEMOS, "SHARD", SHARD)
+        patch.setattr("rtc.cli.demos_source.SPREAD_EPISODES", 1)
         yield
 
 
@@ -100,12 +107,17 @@ def test_a_recording_says_what_it_holds(data: Path) -> None:
     assert (manifest["episodes"], manifest["seed"]) == (EPISODES, 1_000_000)
     assert manifest["chunks"] == len(demonstrations.obs)
     assert manifest["recipe"]["horizon"] == demonstrations.chunks.shape[1]
+    assert manifest["expert"] == "envs.reach_past_post_expert.Expert"
+    assert sum(manifest["modes"].values()) == EPISODES
+    assert manifest["modes"].keys() <= {"left", "right"}
+    assert manifest["success"] == pytest.approx(demonstrations.success.mean(), abs=1e-4)
+    assert all(0 < part < 1 for part in manifest["spread"])
     assert {"commit", "versions"} <= manifest.keys()
     assert sorted(contents(data)) == sorted([MANIFEST, *(shard_path(data, i).name for i in range(3))])
 
 
 def test_two_workers_record_what_one_does_to_the_bit(data: Path, tmp_path: Path) -> None:
-    result = run("demos", "--episodes", EPISODES, "--workers", 2, "--out", tmp_path / "two")
+    result = demos(tmp_path / "two", "--workers", 2)
     assert result.exit_code == 0, result.output
     assert shards(tmp_path / "two") == shards(data)
 
@@ -114,7 +126,7 @@ def test_an_interrupted_recording_keeps_its_shards_and_goes_on(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(DEMOS, "record", Interrupt(DEMOS.record, 2))
+        patch.setattr(DEMOS, "write_shard", Interrupt(DEMOS.write_shard, 2))
         assert demos(tmp_path).exit_code == 130
     first = shard_path(tmp_path, 0).stat().st_mtime_ns
     assert sorted(contents(tmp_path)) == [MANIFEST, shard_path(tmp_path, 0).name]
@@ -132,13 +144,44 @@ def test_recording_again_changes_nothing_and_other_arguments_need_force(data: Pa
     assert demos(tmp_path).exit_code == 0
     assert json.loads((tmp_path / MANIFEST).read_text()) == manifest
     assert shards(tmp_path) == shards(data)
-    line = refusal(run("demos", "--episodes", 2, "--seed", 5, "--workers", 1, "--out", tmp_path))
+    line = refusal(demos(tmp_path, "--episodes", 2, "--seed", 5))
     assert "another episodes, seed, shards" in line
     assert "--force" in line
     assert shards(tmp_path) == shards(data)
-    forced = run("demos", "--episodes", 2, "--seed", 5, "--workers", 1, "--out", tmp_path, "--force")
-    assert forced.exit_code == 0
+    assert "another recipe" in refusal(demos(tmp_path, "--no-prefix-oracle"))
+    assert demos(tmp_path, "--episodes", 2, "--seed", 5, "--force").exit_code == 0
     assert sorted(contents(tmp_path)) == [MANIFEST, shard_path(tmp_path, 0).name]
+
+
+def test_a_full_disk_keeps_the_manifest_and_the_finished_shards_and_says_how_to_go_on(
+    data: Path, tmp_path: Path
+) -> None:
+    """The kernel refuses files above a size that a manifest has and a shard has not, as a full disk would."""
+    biggest = (data / MANIFEST).stat().st_size + 1000
+    assert biggest < min(map(len, shards(data)))
+    command = [sys.executable, "-m", "rtc.cli", "demos", "--episodes", str(EPISODES), "--format", "plain"]
+    done = subprocess.run(
+        [*command, "--workers", "1", "--out", str(tmp_path / "data")],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (biggest, biggest)),
+    )
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert re.match(r"rtc: error: .*shard-00000.safetensors could not be written .*File too large", line)
+    assert "give the same `rtc demos` command again" in line
+    assert list(contents(tmp_path / "data")) == [MANIFEST]
+    assert json.loads((tmp_path / "data" / MANIFEST).read_text())["episodes"] == EPISODES
+
+
+def test_without_the_prefix_oracle_labels_are_the_expert_alone(tmp_path: Path) -> None:
+    assert demos(tmp_path, "--no-prefix-oracle").exit_code == 0
+    alone, manifest = read_demonstrations(tmp_path)
+    assert manifest["recipe"]["max_prefix"] == 0
+    expected = record(ReachPastPost, range(1_000_000, 1_000_000 + EPISODES), Recipe(max_prefix=0))
+    assert np.array_equal(alone.chunks, expected.chunks)
 
 
 @pytest.mark.parametrize("force", [[], ["--force"]])
@@ -214,6 +257,9 @@ def test_training_leaves_a_folder_of_something_else_alone(data: Path, tmp_path: 
     [
         (["demos", "--task", "Nowhere-v0"], "'Nowhere-v0' does not exist; choose from .*ReachPastPost-v0"),
         (["demos", "--episodes", "0"], "--episodes.* is not in the range x>=1"),
+        (["demos", "--max-prefix", "0"], "--max-prefix.* is not in the range 1<=x<=16"),
+        (["demos", "--format", "csv"], "--format.*'csv' is not one of 'lerobot', 'plain'"),
+        (["demos", "--cameras", "nose"], "cameras is 'nose'; it can be 'front' or 'top'"),
         (["train", "--data", "nowhere"], "manifest.json is missing"),
         (["train", "--data", "DATA", "--task", "ReachPastPostPosition-v0"], "of ReachPastPost-v0, not of"),
         (["train", "--data", "DATA", "--learning-rate", "nan"], "learning_rate is nan"),
@@ -233,7 +279,7 @@ def test_bad_input_is_one_line_and_writes_nothing(
 
 def test_too_few_episodes_to_hold_one_out_are_refused(tmp_path: Path) -> None:
     few = tmp_path / "few"
-    assert run("demos", "--episodes", 1, "--seed", 3, "--workers", 1, "--out", few).exit_code == 0
+    assert demos(few, "--episodes", 1, "--seed", 3).exit_code == 0
     line = refusal(run("train", "--data", few, "--out", tmp_path / "out", *TRAIN))
     assert "too few episodes to hold out every 25th" in line
     assert not (tmp_path / "out").exists()

@@ -3,68 +3,183 @@
 from __future__ import annotations
 
 import json
+import resource
+import subprocess
+import sys
 from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
-from rtc.dataset import MANIFEST, Demonstrations, read_demonstrations, shard_path, write_shard
-from rtc.errors import DatasetError
+from rtc.dataset import MANIFEST, read_demonstrations
+from rtc.demonstrations import Demonstrations, Recording, chunks_ahead, observe, starts
+from rtc.errors import DatasetError, InvalidArgument
+from rtc.shards import read_shard, shard_path, write_shard
 
 TASK = "ReachPastPost-v0"
 
 
-def some(seed: int, rows: int = 5, episodes: int = 2) -> Demonstrations:
+def some(seed: int, frames: int = 12, episodes: int = 2, cameras: tuple[str, ...] = ()) -> Recording:
+    """Episodes of random numbers, labelled at every third frame and at the first of each."""
     random = np.random.default_rng(seed)
-    return Demonstrations(
-        obs=random.normal(size=(rows, 4)).astype(np.float32),
-        chunks=random.normal(size=(rows, 6, 3)).astype(np.float32),
-        episode=np.sort(random.integers(0, episodes, rows)) + 10 * seed,
+    episode = np.sort(np.append(np.arange(episodes), random.integers(0, episodes, frames - episodes)))
+    replanned = random.random(frames) < 1 / 3
+    replanned[starts(episode)] = True
+    return Recording(
+        state=random.normal(size=(frames, 4)).astype(np.float32),
+        action=random.normal(size=(frames, 3)).astype(np.float32),
+        episode=episode + 10 * seed,
+        replanned=replanned,
+        chunks=random.normal(size=(replanned.sum(), 6, 3)).astype(np.float32),
         success=random.integers(0, 2, episodes).astype(np.float32),
+        mode=np.array(["left", "quite right"][:episodes]),
+        images={name: random.integers(0, 256, (frames, 5, 7, 3), np.uint8) for name in cameras},
     )
+
+
+def same(given: Demonstrations | Recording, wanted: Demonstrations | Recording) -> None:
+    for field in fields(wanted):
+        one, other = getattr(given, field.name), getattr(wanted, field.name)
+        if isinstance(other, dict):
+            assert one.keys() == other.keys()
+            assert all(np.array_equal(one[name], other[name]) for name in other)
+        elif other is None:
+            assert one is None
+        else:
+            assert one.dtype == other.dtype
+            assert np.array_equal(one, other), field.name
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / MANIFEST).write_text(json.dumps({"task": TASK, "shards": 2, "seed": 3}))
     for index in range(2):
-        write_shard(tmp_path, index, some(index))
+        write_shard(tmp_path, index, some(index, cameras=("front", "top")))
     return tmp_path
+
+
+@pytest.mark.parametrize("cameras", [(), ("front",)])
+def test_a_shard_holds_a_recording(tmp_path: Path, cameras: tuple[str, ...]) -> None:
+    write_shard(tmp_path, 3, some(1, cameras=cameras))
+    same(read_shard(tmp_path, 3), some(1, cameras=cameras))
 
 
 def test_what_is_written_is_read_in_order(folder: Path) -> None:
     demonstrations, manifest = read_demonstrations(folder, TASK)
-    expected = Demonstrations.concatenate([some(0), some(1)])
-    for field in fields(Demonstrations):
-        given, wanted = getattr(demonstrations, field.name), getattr(expected, field.name)
-        assert given.dtype == wanted.dtype
-        assert np.array_equal(given, wanted)
+    both = [some(index, cameras=("front", "top")) for index in range(2)]
+    same(demonstrations, Recording.concatenate(both).demonstrations())
     assert manifest == {"task": TASK, "shards": 2, "seed": 3}
 
 
-def test_no_task_means_any_task(folder: Path) -> None:
-    assert len(read_demonstrations(folder)[0].obs) == 10
+def test_demonstrations_are_the_labelled_frames() -> None:
+    recording = some(2, frames=40, cameras=("front",))
+    demonstrations = recording.demonstrations()
+    for row, frame in enumerate(np.flatnonzero(recording.replanned)):
+        assert np.array_equal(demonstrations.obs[row], recording.state[frame])
+        assert np.array_equal(demonstrations.images["front"][row], recording.images["front"][frame])
+        assert demonstrations.episode[row] == recording.episode[frame]
+    assert len(demonstrations.obs) == len(demonstrations.chunks) == recording.replanned.sum()
+
+
+episodes = st.lists(st.integers(1, 7), min_size=1, max_size=5).map(
+    lambda lengths: np.repeat(np.arange(len(lengths)), lengths)
+)
+
+
+@given(episodes, st.integers(1, 9))
+def test_chunks_look_ahead_within_the_episode_and_repeat_its_last_action(
+    episode: np.ndarray, horizon: int
+) -> None:
+    action = np.arange(2.0 * len(episode)).reshape(-1, 2)
+    chunks, valid = chunks_ahead(action, episode, horizon)
+    for frame in range(len(episode)):
+        left = action[frame:][episode[frame:] == episode[frame]]
+        for row in range(horizon):
+            assert np.array_equal(chunks[frame, row], left[min(row, len(left) - 1)])
+            assert valid[frame, row] == (row < len(left))
+
+
+@given(episodes, st.integers(2, 5))
+def test_a_history_looks_back_within_the_episode_and_repeats_its_first_observation(
+    episode: np.ndarray, history: int
+) -> None:
+    state = np.arange(float(len(episode)))[:, None]
+    rows = np.arange(len(episode))[::2]
+    seen = observe(state, episode, rows, history)
+    for row, frame in enumerate(rows):
+        before = state[: frame + 1][episode[: frame + 1] == episode[frame]]
+        wanted = [before[max(0, len(before) - 1 - back)] for back in reversed(range(history))]
+        assert np.array_equal(seen[row], np.array(wanted))
+
+
+def test_options_choose_what_is_read(folder: Path) -> None:
+    everything, _ = read_demonstrations(folder)
+    part, _ = read_demonstrations(folder, horizon=4, history=3, cameras=("top",))
+    assert np.array_equal(part.chunks, everything.chunks[:, :4])
+    assert part.obs.shape == (len(everything.obs), 3, 4)
+    assert np.array_equal(part.obs[:, -1], everything.obs)
+    assert list(part.images) == ["top"]
+    assert read_demonstrations(folder, cameras=())[0].images == {}
+    with pytest.raises(DatasetError, match=r"chunks of 6 actions, not of 7; ask for fewer"):
+        read_demonstrations(folder, horizon=7)
+    with pytest.raises(DatasetError, match=r"no camera 'wrist'; it has front, top"):
+        read_demonstrations(folder, cameras=("wrist",))
+    with pytest.raises(InvalidArgument, match="horizon is 0; it is 1 or more"):
+        read_demonstrations(folder, horizon=0)
+    with pytest.raises(InvalidArgument, match="history is 0; it is 1 or more"):
+        read_demonstrations(folder, history=0)
 
 
 def test_a_shard_is_there_whole_or_not_at_all(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = shard_path(folder, 0).read_bytes()
 
-    def breaks_off(arrays: dict, path: Path) -> None:
-        save_file(arrays, path)
+    def breaks_off(arrays: dict, path: Path, metadata: dict) -> None:
+        save_file(arrays, path, metadata)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("rtc.dataset.save_file", breaks_off)
+    monkeypatch.setattr("rtc.shards.save_file", breaks_off)
     with pytest.raises(KeyboardInterrupt):
         write_shard(folder, 0, some(7))
     assert shard_path(folder, 0).read_bytes() == before
     assert len(list(folder.iterdir())) == 3
 
 
+def test_a_disk_that_takes_no_more_is_named_and_what_is_finished_stays(folder: Path) -> None:
+    """The limit on a file's size is the kernel's, as a full disk would be."""
+    before = shard_path(folder, 0).read_bytes()
+    program = (
+        "import sys; from pathlib import Path; from test_dataset import some; "
+        "from rtc.shards import write_shard; write_shard(Path(sys.argv[1]), 0, some(7, frames=500))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(folder)],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parent,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2048, 2048)),
+    )
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("rtc.errors.DatasetError: ")
+    assert "File too large" in last
+    assert f"make room in {folder}" in last
+    assert "give the same `rtc demos` command again" in last
+    assert shard_path(folder, 0).read_bytes() == before
+    assert len(list(folder.iterdir())) == 3
+    assert len(read_demonstrations(folder, TASK)[0].obs) > 0
+
+
 def test_another_task_is_refused_by_both_names(folder: Path) -> None:
     with pytest.raises(DatasetError, match=rf"of {TASK}, not of Catch-v0; pass --task or --data"):
         read_demonstrations(folder, "Catch-v0")
+
+
+def test_no_task_means_any_task(folder: Path) -> None:
+    assert read_demonstrations(folder)[1]["task"] == TASK
 
 
 def test_a_missing_shard_says_how_to_finish(folder: Path) -> None:

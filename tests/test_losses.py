@@ -7,9 +7,11 @@ from collections.abc import Callable
 import pytest
 import torch
 from oracle import DOUBLE, GoldenPolicy
+from scipy.stats import beta, kstest, uniform
 from torch import Generator, Tensor
 
 from rtc import losses
+from rtc.errors import InvalidArgument
 from rtc.path import OT, VE, VP, Cosine, Path, Time, spread, wronskian
 from rtc.prior import Prior, eps, from_denoiser, score, velocity
 
@@ -153,3 +155,37 @@ def test_noisy_points_lie_on_the_path_at_times_drawn_before_the_noise(path: Path
         time = float(tau[row])
         expected = float(path.alpha(time)) * x1[row] + float(path.sigma(time)) * x0[row]
         assert torch.allclose(x[row], expected, rtol=1e-12, atol=0)
+
+
+def test_flow_times_are_uniform_or_dwell_on_the_noise() -> None:
+    """Against scipy's own distributions; 0.999 (1 - tau') with tau' ~ Beta(1.5, 1)."""
+    x1 = torch.zeros(20_000, 1, dtype=DOUBLE)
+    for times, law in (("uniform", uniform()), ("beta", beta(1, 1.5, scale=0.999))):
+        tau = losses.noisy(x1, OT(), draw(3), times=times).tau
+        assert kstest(tau.numpy(), law.cdf).pvalue > 0.01
+    with pytest.raises(InvalidArgument, match="'gamma'; choose from uniform, beta"):
+        losses.noisy(x1, OT(), times="gamma")
+
+
+@paths
+def test_clean_rows_are_data_and_only_valid_rows_that_are_not_count(path: Path) -> None:
+    x1 = torch.randn(5, 4, 2, dtype=DOUBLE, generator=draw(1))
+    clean, valid = torch.arange(4) < torch.tensor([[0], [1], [2], [3], [4]]), torch.rand(5, 4) < 2.0
+    valid[1:, 3] = False
+    x, x0, tau = losses.noisy(x1, path, draw(2), clean=clean)
+    plain = losses.noisy(x1, path, draw(2))
+    assert torch.equal(tau[clean], torch.ones_like(tau[clean]))
+    assert torch.equal(x[~clean], plain.x[~clean])
+    ends = path.alpha(1.0) * x1 + path.sigma(1.0) * x0
+    assert torch.allclose(x[clean], ends[clean])
+
+    def error(x: Tensor, tau: Tensor) -> Tensor:
+        return (1.3 * x).sin() + tau[..., None]
+
+    target = spread(path.alpha_dot(tau), x1) * x1 + spread(path.sigma_dot(tau), x1) * x0
+    counted = ~clean & valid
+    expected = (error(x, tau) - target)[counted].square().mean()
+    given = losses.flow_matching_loss(error, x1, path, draw(2), clean=clean, valid=valid)
+    assert given.item() == pytest.approx(expected.item(), rel=1e-9)
+    nothing = losses.flow_matching_loss(error, x1, path, draw(2), clean=clean, valid=valid & False)
+    assert nothing == 0.0

@@ -9,7 +9,8 @@ import torch
 from oracle import DOUBLE, GoldenPolicy, relative_error
 from torch import Tensor
 
-from policies.mixer import Mixer, MixerBlock, time_embedding
+from policies.embedding import time_embedding
+from policies.mixer import Mixer, MixerBlock
 from rtc.guidance.pigdm import guide
 from rtc.measurement import SoftMask
 from rtc.prior import Prior, from_velocity

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from policies.flow import FlowPolicy
 from policies.training import STATE, Training, TrainingRecipe, flow_matching_loss
-from rtc.cli.train import fit, split
-from rtc.dataset import Demonstrations
+from rtc.cli.train_loop import fit
+from rtc.cli.train_policy import split
+from rtc.demonstrations import Demonstrations
 from rtc.errors import CheckpointError, InvalidArgument, RtcError
 
 OBS, ACTION, HORIZON = 4, 3, 8
@@ -56,7 +57,7 @@ def test_the_loss_is_the_formula_with_the_generators_times_and_noise() -> None:
     """Written out value by value: mean of (v(x_tau, tau) - (a - noise))^2."""
     policy, (obs, chunks) = new_policy().eval(), some_data(6)
     torch.nn.init.normal_(policy.network.modulation.weight, std=0.3)
-    given = flow_matching_loss(policy, obs, chunks, torch.Generator().manual_seed(5))
+    given = flow_matching_loss(policy, obs, chunks, generator=torch.Generator().manual_seed(5))
     generator = torch.Generator().manual_seed(5)
     tau, noise = torch.rand(6, generator=generator), torch.randn(chunks.shape, generator=generator)
     total = 0.0
@@ -90,7 +91,7 @@ def test_a_perfect_velocity_has_the_loss_of_what_it_cannot_know() -> None:
 
     policy.velocity = exact  # type: ignore[method-assign]
     loss = flow_matching_loss(
-        policy, torch.zeros(256, OBS), chunk.repeat(256, 1, 1), torch.Generator().manual_seed(0)
+        policy, torch.zeros(256, OBS), chunk.repeat(256, 1, 1), generator=torch.Generator().manual_seed(0)
     )
     assert loss.item() < 1e-4
 
@@ -171,7 +172,8 @@ def test_held_out_loss_is_of_the_average_and_the_same_at_every_call() -> None:
     generator, average = torch.Generator().manual_seed(RECIPE.seed + 1), training.average
     assert isinstance(average, FlowPolicy)
     parts = [
-        flow_matching_loss(average, data[0][rows], data[1][rows], generator).item() * len(data[0][rows])
+        flow_matching_loss(average, data[0][rows], data[1][rows], generator=generator).item()
+        * len(data[0][rows])
         for rows in (slice(0, 2048), slice(2048, 3000))
     ]
     assert first == pytest.approx(sum(parts) / 3000)
@@ -190,13 +192,32 @@ def demonstrations(episodes: int = 50) -> Demonstrations:
 
 def test_every_25th_episode_is_held_out_whole_and_unseen_even_by_the_normalisation() -> None:
     policy, recorded = new_policy(), demonstrations()
-    (obs, chunks), (held_obs, held_chunks) = split(recorded, policy, 25)
+    (obs, chunks, valid), (held_obs, held_chunks, _) = split(recorded, policy, 25)
     assert set(held_obs[:, 0].tolist()) == {1_000_000.0, 1_000_025.0}
     assert not set(held_obs[:, 0].tolist()) & set(obs[:, 0].tolist())
     assert len(obs) + len(held_obs) == len(recorded.obs)
+    assert valid.shape == chunks.shape[:2]
+    assert valid.all()
     assert torch.allclose(policy.obs_mean, obs.mean(0))
     assert chunks.mean((0, 1)).abs().max() < 1e-5  # normalised by its own mean ...
     assert held_chunks.mean((0, 1)).abs().max() > 1e-3  # ... which is not that of what is held out
+
+
+def test_rows_that_were_not_recorded_do_not_count() -> None:
+    """Their targets may be anything; their values are inputs like the others."""
+    policy, recorded = new_policy(), demonstrations()
+    recorded.valid = np.arange(HORIZON) < np.arange(len(recorded.obs))[:, None] % HORIZON + 1
+    rows, _ = split(recorded, policy, 25)
+    assert rows[2].sum(1).unique().tolist() == list(range(1, HORIZON + 1))
+
+    def loss(valid: Tensor) -> float:
+        generator = torch.Generator().manual_seed(0)
+        return flow_matching_loss(policy, *rows[:2], valid, generator=generator).item()
+
+    first = torch.arange(HORIZON).expand_as(rows[2]) == 0
+    total = loss(rows[2]) * rows[2].sum() - loss(first) * first.sum()
+    rest = rows[2] & ~first
+    assert loss(rest) == pytest.approx((total / rest.sum()).item(), rel=1e-4)
 
 
 def test_training_reads_only_what_is_not_held_out(tmp_path: Path) -> None:

@@ -10,13 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium
+import numpy as np
 
 import envs
+from envs.demos import foresee
+from envs.outside import AnyTask, is_outside, make_outside
+from envs.task import ArmTask
 from policies.checkpoint import bare_task, load_policy, shipped_checkpoint
 from policies.flow import FlowPolicy
 from rtc.errors import CheckpointError, InvalidArgument
 from rtc.runtime.controller import Starvation
-from rtc.runtime.strategies import STRATEGIES, Strategy, make_strategy
+from rtc.runtime.strategies import STRATEGIES, Oracle, Strategy, make_strategy
 
 NAMESPACE = "rtc/"
 
@@ -27,23 +31,35 @@ def task_names() -> list[str]:
 
 
 def check_task(task: str) -> str:
-    """`task` without its namespace; raises InvalidArgument, with those that exist, if it is none."""
+    """`task` without its namespace; raises InvalidArgument, with those that exist, if it is none.
+
+    An environment from outside (`envs.outside`) keeps its name, and is made once to see that it can be.
+    """
+    if is_outside(task):
+        make_outside(task).close()
+        return task
     name = task.removeprefix(NAMESPACE)
     if name not in task_names():
-        raise InvalidArgument(f"task {task!r} does not exist; choose from {', '.join(task_names())}")
+        raise InvalidArgument(
+            f"task {task!r} does not exist; choose from {', '.join(task_names())}, "
+            "or give gymnasium:ID or metaworld:NAME"
+        )
     return name
 
 
 def make_env(task: str, **settings: Any) -> gymnasium.Env:
     """The env of a task; the module before the colon registers it, also in a fresh worker process."""
+    if is_outside(task):
+        return make_outside(task, **settings)
     return gymnasium.make(f"{envs.__name__}:{NAMESPACE}{task}", disable_env_checker=True, **settings)
 
 
 def check_strategies(names: list[str]) -> list[str]:
     """`names` as they are; raises InvalidArgument, with those that exist, for one that does not."""
+    known = [*STRATEGIES, Oracle.name]
     for name in names:
-        if name not in STRATEGIES:
-            raise InvalidArgument(f"strategy {name!r} does not exist; choose from {', '.join(STRATEGIES)}")
+        if name not in known:
+            raise InvalidArgument(f"strategy {name!r} does not exist; choose from {', '.join(known)}")
     return names
 
 
@@ -51,9 +67,11 @@ def check_strategies(names: list[str]) -> list[str]:
 def cached_policy(folder: Path, task: str) -> FlowPolicy:
     """`load_policy`, once a process; also checks that the policy fits the task's spaces."""
     policy = load_policy(folder, task)
-    env = make_env(task)
-    expected = (env.observation_space.shape, env.action_space.shape)
+    env = make_env(task, cameras=policy.cameras)
     env.close()
+    space = env.observation_space
+    state = space["state"] if isinstance(space, gymnasium.spaces.Dict) else space
+    expected = (state.shape, env.action_space.shape)
     if ((policy.obs_dim,), (policy.action_dim,)) != expected:
         raise CheckpointError(
             f"the policy in {folder} takes {policy.obs_dim} numbers and gives {policy.action_dim}, "
@@ -63,8 +81,22 @@ def cached_policy(folder: Path, task: str) -> FlowPolicy:
 
 
 def build_strategy(name: str, folder: Path, task: str, **settings: Any) -> Strategy:
-    """The strategy `name` around the policy in `folder`."""
-    return make_strategy(name, cached_policy(folder, task), **settings)
+    """The strategy `name` around the policy in `folder`, or the oracle with chunks as long as its."""
+    policy = cached_policy(folder, task)
+    if name != Oracle.name:
+        return make_strategy(name, policy, **settings)
+    if is_outside(task):
+        raise InvalidArgument(f"{task} cannot be copied to look ahead in: leave the oracle out")
+    return Oracle(foresee_anew, policy.horizon)
+
+
+def foresee_anew(
+    env: gymnasium.Env, committed: np.ndarray, horizon: int, random: np.random.Generator
+) -> np.ndarray:
+    """What an expert that comes new to the scene does after the committed rows."""
+    task = env.unwrapped
+    assert isinstance(task, ArmTask), "every task of ours is one"
+    return foresee(task, task.make_expert(random), committed, horizon)
 
 
 @dataclass(frozen=True)
@@ -94,13 +126,26 @@ class Builder:
     @property
     def starvation(self) -> Starvation:
         """What this task's robot does at a tick without an action; "hold" where the task does not say."""
-        env = make_env(self.task)
+        env = self.env()()
         env.close()
-        return env.unwrapped.metadata.get("starvation", "hold")
+        return env.metadata.get("starvation", "hold")
+
+    @property
+    def assumed(self) -> list[str]:
+        """What an environment from outside does not say and is assumed, one sentence each."""
+        env = self.env()()
+        env.close()
+        return env.assumed if isinstance(env, AnyTask) else []
 
     def env(self, **settings: Any) -> Callable[[], gymnasium.Env]:
-        """A picklable factory of the task's env."""
-        return partial(make_env, self.task, **settings)
+        """A picklable factory of the task's env, with the images that the policy sees."""
+        return partial(make_env, self.task, cameras=self.policy.cameras, **settings)
+
+    def filmed_env(self, image_size: tuple[int, int]) -> Callable[[], gymnasium.Env]:
+        """The same with pictures to render: of this height and width, but for environments from outside."""
+        if is_outside(self.task):
+            return self.env(render_mode="rgb_array")
+        return self.env(render_mode="rgb_array", image_size=image_size)
 
     def strategy(self, name: str, **settings: Any) -> Callable[[], Strategy]:
         """A picklable factory of a strategy, tried once: bad settings raise InvalidArgument here."""

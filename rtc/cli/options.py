@@ -8,10 +8,12 @@ import click
 
 task_option = click.option(
     "--task",
+    "--env",
+    "task",
     default="ReachPastPost-v0",
     show_default=True,
     metavar="ID",
-    help="Gymnasium id, with or without rtc/.",
+    help="A task (rtc/ may be left out), or an environment from outside: gymnasium:ID or metaworld:NAME.",
 )
 
 

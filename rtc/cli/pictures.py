@@ -38,7 +38,7 @@ def draw_video(
         from rtc.report.video import write_strip, write_video
 
         backend = choose_backend()  # told to the workers through the environment
-        make_env = builder.env(render_mode="rgb_array", image_size=IMAGE_SIZE)
+        make_env = builder.filmed_env(IMAGE_SIZE)
         jobs = [partial(film, strategy, shard, seed, make_env) for strategy, shard in shards.items()]
         done = dict(in_workers(jobs, workers))
         films = [done[index] for index in sorted(done)]

@@ -19,6 +19,7 @@ from rtc.cli.progress import progress
 from rtc.cli.provenance import available_cores
 from rtc.report.table import result_table
 from rtc.run_folder import RunFolder, open_folder
+from rtc.runtime.strategies import STRATEGIES, Oracle
 from rtc.serialise import write_json
 from rtc.sweep import Record, Shard, ShardResult, sweep
 
@@ -46,8 +47,10 @@ def _option(name: str, help: str, **settings: Any) -> Any:
 @click.command(short_help="Compare strategies at inference delays on one task.")
 @task_option
 @_option("--policy", "Checkpoint folder.", type=FOLDER, show_default="the shipped weights of the task")
-@_option("--strategies", "What to compare: synchronous, naive, realtime.", type=NameList())
-@_option("--delays", "Inference delays d, in control ticks of 20 ms.", type=TickList())
+@_option(
+    "--strategies", "What to compare: any of " + ", ".join([*STRATEGIES, Oracle.name]) + ".", type=NameList()
+)
+@_option("--delays", "Inference delays d, in control ticks (of 20 ms, in our tasks).", type=TickList())
 @_option("--episodes", "Episodes of every cell (strategy x delay).", type=click.IntRange(1), default=64)
 @_option(
     "--seed", "Seed of the first episode; each next one has one more.", type=click.IntRange(0), default=0
@@ -113,6 +116,8 @@ def rollout(**arguments: Any) -> None:
     plan = make_plan(arguments)
     folder = open_folder(arguments["out"], plan.settings, arguments["force"])
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    for assumption in plan.builder.assumed:
+        _say(errors, f"warning: {assumption}")
     results, timing = _simulate(plan, folder, arguments, errors)
     outcome = Outcome.collect(plan, results)
     document = results_document(outcome, arguments, timing)

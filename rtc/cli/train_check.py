@@ -9,7 +9,6 @@ from pathlib import Path
 
 import click
 import torch
-from rich.console import Console
 
 from envs.demos import Recipe, record
 from policies.checkpoint import load_policy
@@ -18,7 +17,8 @@ from policies.training import Training, TrainingRecipe
 from rtc.cli.build import make_env
 from rtc.cli.demos import expert_env
 from rtc.cli.progress import progress
-from rtc.cli.train import finish, fit, split
+from rtc.cli.train_loop import finish, fit, screen
+from rtc.cli.train_policy import split
 from rtc.errors import RtcError
 from rtc.runtime.latency import ConstantDelay
 from rtc.runtime.rollout import rollout_batch
@@ -32,7 +32,7 @@ from rtc.runtime.strategies import make_strategy
 @click.option("--steps", type=click.IntRange(50), default=500, show_default=True, help="Optimiser steps.")
 def train_check(episodes: int, steps: int) -> None:
     """Record, train and evaluate a tiny policy; fails unless the loss falls and the policy beats random."""
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console = screen()
     recipe = TrainingRecipe(steps=steps, batch_size=128, warmup=50)
     torch.set_num_threads(1)  # more only wait for each other on a network this small
     torch.manual_seed(recipe.seed)

@@ -47,7 +47,8 @@ class Film:
 def film(strategy: str, shard: Shard, seed: int, make_env: Callable[[], gymnasium.Env]) -> Film:
     """Run `shard` again, all of it, and film one seed of it: to the bit the episode that was measured.
 
-    make_env: as the cell's, but with render_mode "rgb_array"; its env has draw_plan and predict_positions.
+    make_env: as the cell's, but with render_mode "rgb_array". An env with draw_plan and predict_positions is
+    shown with its plan.
     Raises RenderUnavailable.
     """
     filmed = shard.seeds.index(seed)
@@ -69,9 +70,10 @@ def film(strategy: str, shard: Shard, seed: int, make_env: Callable[[], gymnasiu
 
 
 def _picture(env: Any, controller: ChunkController) -> np.ndarray:
-    plan, frozen = controller.plan, len(controller.frozen)
-    positions = env.predict_positions(plan)
-    env.draw_plan(positions[frozen:], positions[:frozen])
+    if hasattr(env, "draw_plan"):
+        plan, frozen = controller.plan, len(controller.frozen)
+        positions = env.predict_positions(plan)
+        env.draw_plan(positions[frozen:], positions[:frozen])
     return _render(env)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Float, Int
@@ -20,7 +21,7 @@ class ImageRecipe(Recipe):
     """How an image prior is trained; see Recipe.
 
     label_dropout: the part of the labels replaced by the null label, so that the one network learns the
-    unconditional prior too (Ho & Salimans 2022, algorithm 1). bfloat16: compute gradients in mixed precision.
+    unconditional prior too (Ho & Salimans 2022, algorithm 1).
     Raises InvalidArgument for a part outside [0, 1].
     """
 
@@ -29,7 +30,6 @@ class ImageRecipe(Recipe):
     learning_rate: float = 1.5e-3
     validation: int = 20
     label_dropout: float = 0.15
-    bfloat16: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -40,14 +40,9 @@ class ImageRecipe(Recipe):
 class ImageTraining(Run):
     """A run over images [n, channels, height, width] in [-1, 1] and labels [n]."""
 
-    def __init__(self, model: ImageModel, recipe: ImageRecipe) -> None:
-        def loss(network: ImageModel, images: Tensor, labels: Tensor, generator: Generator) -> Tensor:
-            # what is only measured, is measured in full precision
-            reduced = recipe.bfloat16 and torch.is_grad_enabled()
-            with torch.autocast("cpu", torch.bfloat16, enabled=reduced):
-                return model_loss(network, images, labels, recipe.label_dropout, generator)
-
-        super().__init__(model, recipe, loss, kind=f"{model.loss} model")
+    def __init__(self, model: ImageModel, recipe: ImageRecipe, device: torch.device | str = "cpu") -> None:
+        loss = partial(model_loss, label_dropout=recipe.label_dropout)
+        super().__init__(model, recipe, loss, f"{model.loss} model", device)
 
 
 def model_loss(
@@ -60,7 +55,7 @@ def model_loss(
     """The loss that the model is made for, with each label left out with probability `label_dropout`."""
     given = None
     if model.classes:
-        dropped = torch.rand(len(labels), generator=generator) < label_dropout
+        dropped = torch.rand(len(labels), generator=generator, device=labels.device) < label_dropout
         given = torch.where(dropped, model.classes, labels)
 
     def field(x: Tensor, tau: Tensor) -> Tensor:

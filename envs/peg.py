@@ -1,0 +1,145 @@
+"""Peg: an arm puts a peg into one of the two holes of a block that wanders over the table."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float
+
+from envs.arm import CONTROL_HZ, Vector, solve_pose
+from envs.card import Card, Knob, Sensor, position_drive, velocity_drive
+from envs.task import JOINT_NOISE, POSITION_NOISE, VELOCITY_NOISE, ArmTask, Verdict
+
+# assets/peg/scene.xml and tool.xml, metres
+MIDDLE = np.array([0.52, 0.0])  # where the block is drawn back to
+HOLES = np.array([[0.0, 0.08], [0.0, -0.08]])  # left and right, on the block
+HALF_WIDTH = 0.017  # of a hole
+TOP = 0.10  # of the block, above the table
+
+DEPTH = 0.025  # metres in a hole that count as inserted
+HOLD_TICKS = CONTROL_HZ // 10  # 0.1 s inserted
+CORRELATION_TIME = 0.6  # seconds, of the block's velocity
+RETURN_RATE = 2.5  # rad/s, of the spring that draws the block back
+BLOCK_VELOCITY_NOISE = 0.02  # m/s, of the observed velocity of the block
+PUSH_CHANCE = 0.04  # chance of a push in a tick
+
+
+class Peg(ArmTask):
+    """Put a peg 2.5 cm deep into either hole of a wandering block, and never come down beside them.
+
+    ```
+             ___________________________
+        o   |  left [ ]        [ ] right |  <~ ^v ~>      block: 10 cm high, about x = 0.52, y = 0
+      peg   |____________________________|                holes: 34 mm square, 16 cm apart; the peg: 24 mm
+    ```
+    """
+
+    card = Card(
+        title="Peg into a wandering socket",
+        summary="Put a peg into one of the two holes of a block that wanders over the table.",
+        success="the tip 2.5 cm deep in a hole for 5 ticks in a row",
+        failures={"missed": "the peg touches the block with its axis beside the holes"},
+        reset="start uniform (16 x 10 x 8 cm) and at rest; place and velocity of the block as it wanders",
+        disturbances="white acceleration of the block and white force on the peg every tick; "
+        "with a chance of 4 % a tick a level push on the peg in a random direction",
+        why="the block goes on while the robot thinks, and two chunks can disagree about the hole",
+        modes=("left", "right"),
+        sensors=(
+            Sensor("tip position", 3, "m", POSITION_NOISE),
+            Sensor("tip velocity", 3, "m/s", VELOCITY_NOISE),
+            Sensor("block minus tip (x, y)", 2, "m", POSITION_NOISE),
+            Sensor("block velocity (x, y)", 2, "m/s", BLOCK_VELOCITY_NOISE),
+            Sensor("joint angles", 7, "rad", JOINT_NOISE),
+        ),
+        drives={
+            "velocity": velocity_drive(0.8),
+            "position": position_drive((0.5, 0.0, 0.2), (0.3, 0.4, 0.2)),
+        },
+        seconds=3.0,
+        knobs={
+            "block_speed": Knob(
+                0.05, 0.0, 0.2, "m/s", "standard deviation of the block's velocity on each axis"
+            ),
+            "force_noise": Knob(4.0, 0.0, 20.0, "N", "standard deviation of the white force on each axis"),
+            "push_impulse": Knob(1.0, 0.0, 5.0, "N s", "impulse of a push"),
+        },
+    )
+    scene = "peg"
+    moment = ("_inserted", "_first_distance", "_distance")
+
+    def _find(self) -> None:
+        self._watched = self.model.geom("peg").id
+        joints = [self.model.joint(name) for name in ("block_x", "block_y")]
+        self._block_q = np.array([joint.qposadr[0] for joint in joints])
+        self._block_v = np.array([joint.dofadr[0] for joint in joints])
+        self._block_drive = np.array([self.model.actuator(name).id for name in ("block_x", "block_y")])
+        self._inserted = 0
+        self._first_distance = self._distance = 1.0
+
+    def _arrange(self, random: np.random.Generator) -> None:
+        solve_pose(self.model, self.data, random.uniform([0.30, -0.05, 0.18], [0.36, 0.05, 0.26]))
+        speed = self.knobs["block_speed"]
+        self.data.qpos[self._block_q] = np.clip(random.standard_normal(2), -2.0, 2.0) * speed / RETURN_RATE
+        self._steer_block(speed * random.standard_normal(2))
+        self.data.qvel[self._block_v] = self.data.ctrl[self._block_drive]
+        self._inserted = 0
+        self._first_distance = self._distance = self._to_go()
+
+    @property
+    def block(self) -> Float[np.ndarray, "2"]:
+        """The middle of the block, metres."""
+        return MIDDLE + self.data.qpos[self._block_q]
+
+    @property
+    def block_velocity(self) -> Float[np.ndarray, "2"]:
+        """How the block moves, m/s."""
+        return self.data.qvel[self._block_v].copy()
+
+    def _steer_block(self, velocity: Float[np.ndarray, "2"]) -> None:
+        self.data.ctrl[self._block_drive] = velocity
+
+    def _move(self) -> None:
+        """One tick of the block's target velocity, a damped spring driven by noise.
+
+        On each axis its standard deviation is block_speed, that of the place block_speed / RETURN_RATE.
+        """
+        kept = np.exp(-1.0 / (CORRELATION_TIME * CONTROL_HZ))
+        velocity = kept * self.data.ctrl[self._block_drive]
+        velocity -= RETURN_RATE**2 / CONTROL_HZ * self.data.qpos[self._block_q]
+        if self.disturbances:
+            noise = self.np_random.standard_normal(2)
+            velocity += self.knobs["block_speed"] * np.sqrt(1.0 - kept**2) * noise
+        self._steer_block(velocity)
+
+    def _disturb(self, random: np.random.Generator) -> Vector:
+        push = self.knobs["force_noise"] * random.standard_normal(3)
+        if random.random() < PUSH_CHANCE:
+            angle = random.uniform(0.0, 2.0 * np.pi)
+            push[:2] += self.knobs["push_impulse"] * CONTROL_HZ * np.array([np.cos(angle), np.sin(angle)])
+        return push
+
+    def _offsets(self) -> Float[np.ndarray, "hole 2"]:
+        """From the tip to the axes of the holes, metres."""
+        return self.block + HOLES - self.position[:2]
+
+    def _over_a_hole(self) -> bool:
+        return bool((np.abs(self._offsets()) < HALF_WIDTH).all(axis=1).any())
+
+    def _to_go(self) -> float:
+        """Metres from the tip to where it counts as inserted, in the nearer hole."""
+        sideways = np.linalg.norm(self._offsets(), axis=1).min()
+        return float(np.hypot(sideways, max(self.position[2] - (TOP - DEPTH), 0.0)))
+
+    def _judge(self) -> Verdict:
+        before, self._distance = self._distance, self._to_go()
+        over = self._over_a_hole()
+        missed = self._touched and not over
+        self._inserted = self._inserted + 1 if over and self.position[2] <= TOP - DEPTH else 0
+        progress = (before - self._distance) / self._first_distance
+        return Verdict(self._inserted >= HOLD_TICKS, "missed" if missed else None, progress)
+
+    def _observe(self) -> np.ndarray:
+        position, velocity, joints = self._sense()
+        block = self.block_velocity
+        if self.disturbances:
+            block += BLOCK_VELOCITY_NOISE * self.np_random.standard_normal(2)
+        return np.concatenate((position, velocity, self.block - position[:2], block, joints))
