@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PEERS := .venv-peers
+SUITES := .venv-suites
 INSTALLED := $(VENV)/.installed
 PACKAGES := rtc policies envs tests benchmarks
 
 .DEFAULT_GOAL := help
 .PHONY: help setup check format test bench study ablation-policies rollout train-check digits images photograph peers \
-	build clean
+	suites build clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,7 +49,7 @@ study: bench ablation-policies  ## all committed results: sweep, gates, ablation
 ablation-policies: out/policies/no-spread/recipe.json out/policies/steps-500/recipe.json out/policies/steps-1500/recipe.json
 
 out/demos/%/done: $(INSTALLED)
-	$(BIN)/rtc demos --out out/demos/$* --episodes 9000 $(if $(filter no-spread,$*),--max-prefix 0)
+	$(BIN)/rtc demos --out out/demos/$* --episodes 9000 $(if $(filter no-spread,$*),--no-prefix-oracle)
 	touch $@
 
 out/policies/no-spread/recipe.json: out/demos/no-spread/done
@@ -88,11 +89,21 @@ peers: $(PEERS)/.installed  ## measure and test beside deepinv and azula (8 GB o
 	OMP_NUM_THREADS=1 $(PEERS)/bin/python -m pytest -q tests/test_peers.py tests/test_operators_function.py
 	OMP_NUM_THREADS=1 $(PEERS)/bin/python -m benchmarks.peers
 
+# An environment of its own: Meta-World and gym-aloha want an older MuJoCo than ours. gym-aloha draws.
+$(SUITES)/.installed: pyproject.toml constraints-suites.txt
+	$(PYTHON) -m venv $(SUITES)
+	$(SUITES)/bin/python -m pip install -c constraints-suites.txt -e '.[metaworld,pusht,aloha]' pytest beartype hypothesis
+	touch $@
+
+suites: $(SUITES)/.installed  ## test Meta-World, gym-pusht and gym-aloha, and measure the control (10 minutes)
+	OMP_NUM_THREADS=1 $(SUITES)/bin/python -m pytest -q tests/suites tests/test_outside.py
+	OMP_NUM_THREADS=1 $(SUITES)/bin/python -m benchmarks.outside
+
 build: setup  ## build the wheel and try it in a fresh environment outside the tree
 	rm -rf dist
 	$(BIN)/python -m build --wheel --outdir dist
 	tests/smoke/run $(BIN)/python dist
 
 clean:  ## remove what make has made, the environments included
-	rm -rf $(VENV) $(PEERS) dist out .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(PEERS) $(SUITES) dist out .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find $(PACKAGES) -name __pycache__ -type d -prune -exec rm -rf {} +
