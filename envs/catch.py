@@ -125,7 +125,7 @@ class Catch(ArmTask):
         caught = _inside(offset)
         before, self._distance = self._distance, math.hypot(*offset)
         self._held = self._held + 1 if caught else 0
-        dropped = not caught and ball[2] < DROPPED
+        dropped = not caught and bool(ball[2] < DROPPED)
         progress = (before - self._distance) / self._first_distance
         return Verdict(self._held >= HOLD_TICKS, "dropped" if dropped else None, progress)
 
@@ -141,5 +141,5 @@ class Catch(ArmTask):
 
 def _inside(offset: Vector) -> bool:
     """Whether a place is in the cup, whose axis is held upright; metres from the middle of its mouth."""
-    x, y, z = offset
+    x, y, z = offset.tolist()
     return math.hypot(x, y) < CUP_RADIUS and -CUP_DEPTH < z < 0.0

@@ -158,7 +158,8 @@ def conditional_variance(
     """How much chunks of one state differ: their variance for each number of an action, squared action units.
 
     Every replanning instant of one episode per seed is labelled `labels` >= 2 times, with a prefix and an
-    expert drawn anew each time: the unbiased variance over the labels, averaged over rows and instants.
+    expert drawn anew each time: the unbiased variance over the labels, averaged over rows and instants. As
+    the expert is new, it counts a choice as open as long as an expert would still make either.
     """
     env = make_env()
     random = np.random.default_rng([*seeds, 9])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from jaxtyping import Float
 
@@ -11,13 +13,14 @@ from envs.task import JOINT_NOISE, POSITION_NOISE, VELOCITY_NOISE, ArmTask, Verd
 
 # assets/peg/scene.xml and tool.xml, metres
 MIDDLE = np.array([0.52, 0.0])  # where the block is drawn back to
-HOLES = np.array([[0.0, 0.08], [0.0, -0.08]])  # left and right, on the block
+APART = 0.14  # of the two holes, along y
 HALF_WIDTH = 0.017  # of a hole
 TOP = 0.10  # of the block, above the table
 
 DEPTH = 0.025  # metres in a hole that count as inserted
 HOLD_TICKS = CONTROL_HZ // 10  # 0.1 s inserted
 CORRELATION_TIME = 0.6  # seconds, of the block's velocity
+KEPT = math.exp(-1.0 / (CORRELATION_TIME * CONTROL_HZ))  # of that velocity after a tick
 RETURN_RATE = 2.5  # rad/s, of the spring that draws the block back
 BLOCK_VELOCITY_NOISE = 0.02  # m/s, of the observed velocity of the block
 PUSH_CHANCE = 0.04  # chance of a push in a tick
@@ -68,10 +71,11 @@ class Peg(ArmTask):
 
     def _find(self) -> None:
         self._watched = self.model.geom("peg").id
-        joints = [self.model.joint(name) for name in ("block_x", "block_y")]
-        self._block_q = np.array([joint.qposadr[0] for joint in joints])
-        self._block_v = np.array([joint.dofadr[0] for joint in joints])
-        self._block_drive = np.array([self.model.actuator(name).id for name in ("block_x", "block_y")])
+        joint, drive = self.model.joint("block_x"), self.model.actuator("block_x").id
+        self._block_q = slice(joint.qposadr[0], joint.qposadr[0] + 2)  # x, then y
+        self._block_v = slice(joint.dofadr[0], joint.dofadr[0] + 2)
+        self._block_drive = slice(drive, drive + 2)
+        self._jolt = self.knobs["block_speed"] * math.sqrt(1.0 - KEPT**2)
         self._inserted = 0
         self._first_distance = self._distance = 1.0
 
@@ -82,7 +86,7 @@ class Peg(ArmTask):
         self._steer_block(speed * random.standard_normal(2))
         self.data.qvel[self._block_v] = self.data.ctrl[self._block_drive]
         self._inserted = 0
-        self._first_distance = self._distance = self._to_go()
+        self._first_distance = self._distance = self._look()[2]
 
     @property
     def block(self) -> Float[np.ndarray, "2"]:
@@ -102,12 +106,10 @@ class Peg(ArmTask):
 
         On each axis its standard deviation is block_speed, that of the place block_speed / RETURN_RATE.
         """
-        kept = np.exp(-1.0 / (CORRELATION_TIME * CONTROL_HZ))
-        velocity = kept * self.data.ctrl[self._block_drive]
-        velocity -= RETURN_RATE**2 / CONTROL_HZ * self.data.qpos[self._block_q]
+        place, velocity = self.data.qpos[self._block_q], self.data.ctrl[self._block_drive]
+        velocity = KEPT * velocity - RETURN_RATE**2 / CONTROL_HZ * place
         if self.disturbances:
-            noise = self.np_random.standard_normal(2)
-            velocity += self.knobs["block_speed"] * np.sqrt(1.0 - kept**2) * noise
+            velocity += self._jolt * self.np_random.standard_normal(2)
         self._steer_block(velocity)
 
     def _disturb(self, random: np.random.Generator) -> Vector:
@@ -117,23 +119,18 @@ class Peg(ArmTask):
             push[:2] += self.knobs["push_impulse"] * CONTROL_HZ * np.array([np.cos(angle), np.sin(angle)])
         return push
 
-    def _offsets(self) -> Float[np.ndarray, "hole 2"]:
-        """From the tip to the axes of the holes, metres."""
-        return self.block + HOLES - self.position[:2]
-
-    def _over_a_hole(self) -> bool:
-        return bool((np.abs(self._offsets()) < HALF_WIDTH).all(axis=1).any())
-
-    def _to_go(self) -> float:
-        """Metres from the tip to where it counts as inserted, in the nearer hole."""
-        sideways = np.linalg.norm(self._offsets(), axis=1).min()
-        return float(np.hypot(sideways, max(self.position[2] - (TOP - DEPTH), 0.0)))
+    def _look(self) -> tuple[bool, bool, float]:
+        """Is the tip over (or in) a hole? Deep enough? How far is it from where it would be, metres?"""
+        (x, y), tip = self.block.tolist(), self.position.tolist()
+        x, y, height = tip[0] - x, abs(tip[1] - y) - APART / 2, tip[2] - (TOP - DEPTH)
+        over = abs(x) < HALF_WIDTH and abs(y) < HALF_WIDTH
+        return over, height <= 0.0, math.hypot(x, y, max(height, 0.0))
 
     def _judge(self) -> Verdict:
-        before, self._distance = self._distance, self._to_go()
-        over = self._over_a_hole()
+        before = self._distance
+        over, deep, self._distance = self._look()
         missed = self._touched and not over
-        self._inserted = self._inserted + 1 if over and self.position[2] <= TOP - DEPTH else 0
+        self._inserted = self._inserted + 1 if over and deep else 0
         progress = (before - self._distance) / self._first_distance
         return Verdict(self._inserted >= HOLD_TICKS, "missed" if missed else None, progress)
 

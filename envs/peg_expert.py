@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from jaxtyping import Float
 
 from envs.arm import DAMPING, SPRING
-from envs.peg import HALF_WIDTH, HOLES, TOP, Peg
+from envs.peg import APART, HALF_WIDTH, TOP, Peg
 
+LEFT = np.array([0.0, APART / 2])  # from the middle of the block to the left hole, metres
 LEAD = DAMPING / SPRING  # seconds that a place to which the servo draws the peg at some speed lies ahead
 RATE = {"velocity": 10.0, "position": 1.0 / LEAD}  # 1/s: speed over the block per metre of distance
 CLIMB_RATE, CLIMB_SPEED = 8.0, 0.5  # 1/s and m/s, of the height
@@ -49,10 +52,10 @@ class Expert:
         """From the tip to where it heads for, in the plane: a hole, or the middle while that is open."""
         passing = 0.15 * relative[1] - to_block[1]  # metres left of the middle, 0.15 s on
         if abs(passing) > COMMITTED:
-            return to_block + HOLES[0 if passing > 0 else 1]
+            return to_block + math.copysign(1.0, passing) * LEFT
         if to_block[0] > self.decision_distance:
             return to_block
-        return to_block + self.side * HOLES[0]
+        return to_block + self.side * LEFT
 
     def _climb(self, height: float, target: np.ndarray, relative: np.ndarray, distance: float) -> float:
         """Vertical speed: down into the hole, down when aligned, or to where it waits for that."""

@@ -49,7 +49,7 @@ class Tray(ArmTask):
     card = Card(
         title="Tray",
         summary="Carry a ball on a flat tray round a post, on either side, to a goal, and stop there.",
-        success="tray within 5 cm of the goal, tray and the ball on it slower than 0.2 m/s, for 10 ticks in a row",
+        success="within 5 cm of the goal, tray and ball on it slower than 0.2 m/s, for 10 ticks in a row",
         failures={
             "collision": "any link, the tray or the ball touches the post",
             "dropped": "the ball's centre passes the edge of the tray, or comes 1 cm off its face",
@@ -113,10 +113,10 @@ class Tray(ArmTask):
         self._first_distance = self._distance = float(np.linalg.norm(self.goal - start))
 
     def ball(self) -> tuple[Vector, Vector, Plane, Plane]:
-        """The ball's place (metres) and velocity (m/s) on the tray; the tray's tilt (rad) and its rate (rad/s).
+        """Place (metres) and velocity (m/s) of the ball on the tray, tilt (rad) of the tray and its rate (rad/s).
 
-        The first two of its centre in the tray's axes, seen from the middle of the tray's face as it moves and
-        turns; the last two (roll, pitch). Without noise.
+        The first two are the centre's, along the tray's axes, seen from the middle of the face as the tray
+        moves and turns; the last two are (roll, pitch). Without noise.
         """
         mujoco.mj_sensorPos(self.model, self.data)
         mujoco.mj_sensorVel(self.model, self.data)

@@ -7,6 +7,7 @@ import resource
 import subprocess
 import sys
 from dataclasses import fields
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from safetensors.numpy import save_file
 
 from rtc.dataset import MANIFEST, read_demonstrations
 from rtc.demonstrations import Demonstrations, Recording, chunks_ahead, observe, starts
-from rtc.errors import DatasetError, InvalidArgument
+from rtc.errors import DatasetError, InvalidArgument, Unsupported
 from rtc.shards import read_shard, shard_path, write_shard
 
 TASK = "ReachPastPost-v0"
@@ -227,3 +228,18 @@ def test_a_bad_manifest_is_refused(folder: Path, text: str | None, message: str)
 def test_a_folder_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="missing"):
         read_demonstrations(tmp_path / "nowhere", TASK)
+
+
+@pytest.mark.skipif(find_spec("pyarrow") is not None, reason="it is installed")
+def test_a_lerobot_data_set_without_the_extra_names_it(tmp_path: Path) -> None:
+    features = {name: {"dtype": "float32", "shape": [2]} for name in ("observation.state", "action")}
+    (tmp_path / "meta").mkdir()
+    (tmp_path / "meta" / "info.json").write_text(
+        json.dumps({"codebase_version": "v3.0", "features": features})
+    )
+    (tmp_path / "data" / "chunk-000").mkdir(parents=True)
+    (tmp_path / "data" / "chunk-000" / "file-000.parquet").touch()
+    with pytest.raises(
+        Unsupported, match=r"need pyarrow, which is not installed: pip install 'rtc\[lerobot\]'"
+    ):
+        read_demonstrations(tmp_path)
