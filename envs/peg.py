@@ -13,7 +13,7 @@ from envs.task import JOINT_NOISE, POSITION_NOISE, VELOCITY_NOISE, ArmTask, Verd
 
 # assets/peg/scene.xml and tool.xml, metres
 MIDDLE = np.array([0.52, 0.0])  # where the block is drawn back to
-APART = 0.14  # of the two holes, along y
+APART = 0.16  # of the two holes, along y
 HALF_WIDTH = 0.017  # of a hole
 TOP = 0.10  # of the block, above the table
 

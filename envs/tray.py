@@ -113,7 +113,7 @@ class Tray(ArmTask):
         self._first_distance = self._distance = float(np.linalg.norm(self.goal - start))
 
     def ball(self) -> tuple[Vector, Vector, Plane, Plane]:
-        """Place (metres) and velocity (m/s) of the ball on the tray, tilt (rad) of the tray and its rate (rad/s).
+        """Place (m) and velocity (m/s) of the ball on the tray, tilt (rad) of the tray and its rate (rad/s).
 
         The first two are the centre's, along the tray's axes, seen from the middle of the face as the tray
         moves and turns; the last two are (roll, pitch). Without noise.

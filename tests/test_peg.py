@@ -9,12 +9,12 @@ import pytest
 from envs.arm import CONTROL_HZ, solve_pose
 from envs.card import Control
 from envs.peg import (
+    APART,
     BLOCK_VELOCITY_NOISE,
     CORRELATION_TIME,
     DEPTH,
     HALF_WIDTH,
     HOLD_TICKS,
-    HOLES,
     MIDDLE,
     PUSH_CHANCE,
     RETURN_RATE,
@@ -24,6 +24,7 @@ from envs.peg import (
 from envs.peg_expert import COMMITTED, Expert
 
 PEG_RADIUS = 0.012
+HOLES = np.array([[0.0, APART / 2], [0.0, -APART / 2]])
 
 
 def still_peg(control: Control = "velocity", tip: tuple[float, float, float] | None = None) -> Peg:
@@ -102,14 +103,14 @@ def test_beside_the_block_the_same_height_is_no_success() -> None:
 def test_the_block_wanders_with_the_documented_speed_about_the_middle() -> None:
     env = Peg(block_speed=0.1)
     env.reset(seed=0)
-    velocities, places = np.zeros((2, 10_000, 2))
+    velocities, places = np.zeros((2, 20_000, 2))
     for tick in range(len(places)):
         env._move()
         velocities[tick] = env.data.ctrl[env._block_drive]
         env.data.qpos[env._block_q] += velocities[tick] / CONTROL_HZ
         places[tick] = env.data.qpos[env._block_q]
-    assert velocities.std(axis=0) == pytest.approx(0.1, rel=0.1)
-    assert places.std(axis=0) == pytest.approx(0.1 / RETURN_RATE, rel=0.15)
+    assert velocities.std() == pytest.approx(0.1, rel=0.1)
+    assert places.std() == pytest.approx(0.1 / RETURN_RATE, rel=0.1)
     assert np.abs(places.mean(axis=0)).max() < 0.01
 
 
@@ -136,7 +137,7 @@ def test_imagined_the_block_goes_on_as_a_damped_spring() -> None:
     for _ in range(round(seconds * CONTROL_HZ)):
         imagined.advance(np.zeros(3))
     assert np.linalg.norm(imagined.block - env.block) > 0.006
-    assert imagined.block - MIDDLE == pytest.approx(expected, abs=5e-4)
+    assert imagined.block - MIDDLE == pytest.approx(expected, abs=1e-3)
 
 
 def test_pushes_are_level_and_have_the_documented_size_and_rate() -> None:

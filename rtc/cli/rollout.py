@@ -50,7 +50,9 @@ def _option(name: str, help: str, **settings: Any) -> Any:
 @_option(
     "--strategies", "What to compare: any of " + ", ".join([*STRATEGIES, Oracle.name]) + ".", type=NameList()
 )
-@_option("--delays", "Inference delays d, in control ticks (of 20 ms, in our tasks).", type=TickList())
+@_option(
+    "--delays", "Inference delays d, in control ticks of 20 ms (--env: of its own rate).", type=TickList()
+)
 @_option("--episodes", "Episodes of every cell (strategy x delay).", type=click.IntRange(1), default=64)
 @_option(
     "--seed", "Seed of the first episode; each next one has one more.", type=click.IntRange(0), default=0
