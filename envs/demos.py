@@ -83,7 +83,7 @@ def record_episode(
     obs, info = env.reset(seed=seed)
     expert = env.make_expert(random)
     plan = np.zeros((0, env.drive.size))
-    seen, actions, replanned, labels = [], [], [], []
+    seen, actions, replanned, labels, committed = [], [], [], [], []
     over = False
     while not over:
         if on_instant is not None:
@@ -93,6 +93,7 @@ def record_episode(
             expert = env.make_expert(random)
         label = foresee(env, expert, prefix, recipe.horizon)
         labels.append(label)
+        committed.append(len(prefix))
         chunk = label if act is None else np.concatenate([prefix, act(obs, prefix)[len(prefix) :]])
         executed = int(random.integers(1, recipe.max_executed + 1))
         for row, action in enumerate(chunk[:executed]):
@@ -111,6 +112,7 @@ def record_episode(
         episode=np.full(len(actions), seed),
         replanned=np.array(replanned),
         chunks=np.stack(labels).astype(np.float32),
+        committed=np.array(committed),
         success=np.array([info["is_success"]], np.float32),
         mode=np.array([expert.mode]),
         images=images,

@@ -83,6 +83,7 @@ def _record_episode(env: AnyTask, expert: ScriptedExpert, seed: int, horizon: in
         episode=np.full(frames, seed),
         replanned=np.arange(frames) < labelled,
         chunks=chunks[:labelled].copy(),
+        committed=np.zeros(labelled, np.int64),
         success=np.array([success], np.float32),
         mode=np.array([SCRIPT]),
     )

@@ -120,7 +120,7 @@ class Peg(ArmTask):
         return push
 
     def _look(self) -> tuple[bool, bool, float]:
-        """Is the tip over (or in) a hole? Deep enough? How far is it from where it would be, metres?"""
+        """Whether the tip is over a hole, whether it is deep enough, and how far it has to go, metres."""
         (x, y), tip = self.block.tolist(), self.position.tolist()
         x, y, height = tip[0] - x, abs(tip[1] - y) - APART / 2, tip[2] - (TOP - DEPTH)
         over = abs(x) < HALF_WIDTH and abs(y) < HALF_WIDTH

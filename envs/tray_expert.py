@@ -17,9 +17,10 @@ CLIMB_GAIN = 80.0  # N s/m
 SPEED_ERROR = 0.6  # m/s, the most by which the feedback is told that the tray is too slow or too fast
 DECIDED = 0.03  # metres off the axis of the post at which the tray would pass: enough to be on its way
 FORESIGHT = 0.4  # seconds from now at which that is judged
-# Linear-quadratic regulators of arm, tray and ball near the middle of the table, along x and along y. Rows:
-# force on the tray (N), its lean (rad). Columns: error of the tray's speed (m/s), ball's place (m) and speed
-# (m/s) on the tray, lean (rad) and its rate (rad/s).
+# Linear-quadratic regulators, along x and along y, of a linear model fitted to random motions of arm, tray and
+# ball with forces as actions. Rows: force on the tray (N), its lean (rad); weights 0.025 and 3. Columns: error of
+# the tray's speed (m/s), ball's place (m) and speed (m/s) on the tray, lean (rad) and its rate (rad/s); weights
+# 3, 10, 2, 3 and 0.3.
 GAINS = np.array(
     [
         [[77.8, -93.1, -23.6, 90.2, 16.7], [0.329, 1.325, 0.610, 0.370, 0.043]],
@@ -74,19 +75,19 @@ class Expert:
         blocked = abs(offset) < CLEARANCE and 0.0 < ahead < left
         if not blocked or distance > self.decision_distance:
             return straight * min(1.0, ARRIVAL_RATE * left / speed)
-        side = self._feasible_side(offset, to_post, velocity)
+        astray = float(velocity[0] * straight[1] - velocity[1] * straight[0])  # m/s to the right
+        side = self._feasible_side(offset + FORESIGHT * astray)
         bearing = math.atan2(to_post[1], to_post[0])
         angle = bearing + side * math.asin(min(1.0, CLEARANCE / distance))
         inside = max(0.0, 1.0 - distance / CLEARANCE)  # closer than allowed: move outwards too
         direction = np.array([math.cos(angle), math.sin(angle)]) - 2.0 * inside * to_post / distance
         return direction / math.hypot(direction[0], direction[1])
 
-    def _feasible_side(self, offset: float, to_post: Plane, velocity: Plane) -> float:
-        """The drawn side (+1 left, -1 right), unless the tray is already going past on the other one."""
-        sideways = float(velocity[0] * to_post[1] - velocity[1] * to_post[0]) / math.hypot(
-            to_post[0], to_post[1]
-        )
-        miss = offset + FORESIGHT * sideways  # metres right of the axis at which the tray would pass
+    def _feasible_side(self, miss: float) -> float:
+        """The drawn side (+1 left, -1 right), unless the tray is going past on the other one.
+
+        miss: how far right of the post's axis it would pass if it did not steer, metres.
+        """
         if abs(miss) > DECIDED:
             return -1.0 if miss > 0 else 1.0
         return self.side

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Generator, Tensor
 
 from policies.flow import FlowPolicy
@@ -45,15 +45,17 @@ def flow_matching_loss(
     obs: Float[Tensor, "batch *state"],
     chunks: Float[Tensor, "batch horizon action_dim"],
     valid: Bool[Tensor, "batch horizon"] | None = None,
+    committed: Int[Tensor, " batch"] | None = None,
     *images: UInt8[Tensor, "batch height width 3"],
     times: str = "uniform",
     generator: Generator | None = None,
 ) -> Float[Tensor, ""]:
     """`rtc.losses.flow_matching_loss` of v(x_tau, tau | obs) on the straight path, for normalised chunks.
 
-    A policy with a max_delay is given the first 0..max_delay rows, each number as often, and asked for the
-    others. One with an obs_dropout loses so many of its observations. valid: rows that hold data. images: one
-    a camera of the policy.
+    A policy with a max_delay is given the first 0..max_delay rows of each chunk, and asked for the others. Of
+    rows that were `committed` before the expert had a say it is never asked, since no observation explains
+    them: they are given, and in half of the draws nothing else. One with an obs_dropout loses so many of its observations.
+    valid: rows that hold data. images: one a camera of the policy.
     """
     batch, horizon, _ = chunks.shape
     everything = {"state": obs} | dict(zip(policy.cameras, images, strict=True))
@@ -64,7 +66,11 @@ def flow_matching_loss(
         context = torch.where(left_out[:, None, None], policy.nothing, context)
     clean = None
     if policy.max_delay:
-        clean = first_rows(torch.randint(policy.max_delay + 1, (batch,), **draws), horizon)
+        delay = torch.randint(policy.max_delay + 1, (batch,), **draws)
+        if committed is not None:
+            delay = torch.where(torch.rand(batch, **draws) < 0.5, delay, 0)
+            delay = delay.maximum(committed.clamp(max=policy.max_delay))
+        clean = first_rows(delay, horizon)
     return losses.flow_matching_loss(
         lambda x, tau: policy.velocity(x, tau, context),
         chunks,
@@ -77,7 +83,7 @@ def flow_matching_loss(
 
 class Training(Run):
     """A run over observations [n, obs_dim], normalised chunks [n, horizon, action_dim] and, if given, valid
-    rows [n, horizon] and images."""
+    rows [n, horizon], committed rows [n] and images."""
 
     def __init__(
         self, policy: FlowPolicy, recipe: TrainingRecipe, device: torch.device | str = "cpu"

@@ -4,6 +4,7 @@
 ticks       0 1 2 3 4 5 6 7 8 9       state, action, images: what was seen, and what was executed then
 replanned   x     x         x x       where a chunk was labelled
 chunks      [ 16 ][ 16 ]    [ 16 ]    the labels
+committed   0     3         2         their rows that were committed before
 ```
 """
 
@@ -27,7 +28,8 @@ class Demonstrations:
     obs: float32 [n, obs_dim], or the last `history` of them [n, history, obs_dim], oldest first.
     chunks: action units. success: one number per episode, 1 or 0, in the order of their appearance.
     images: what each camera saw at the same instants. valid: which rows of a chunk were recorded; the others
-    repeat the last one. None: all were.
+    repeat the last one. None: all were. committed: how many rows each chunk begins with that were committed
+    before the expert had a say. None: none were.
     """
 
     obs: Float[np.ndarray, "n *history obs_dim"]
@@ -36,6 +38,7 @@ class Demonstrations:
     success: Float[np.ndarray, " episodes"]
     images: Images = field(default_factory=dict)
     valid: Bool[np.ndarray, "n horizon"] | None = None
+    committed: Int[np.ndarray, " n"] | None = None
 
     @staticmethod
     def concatenate(parts: list[Demonstrations]) -> Demonstrations:
@@ -48,7 +51,8 @@ class Recording:
     """Episodes as they were executed, one frame a tick, and the chunks that the expert gave on the way.
 
     episode: which one each frame belongs to (its seed). replanned: the frames that have a chunk, in the order
-    of `chunks`. success, mode: one per episode, in order; mode is what the expert calls what it chose.
+    of `chunks`. committed: the rows that each chunk begins with before the expert has a say.
+    success, mode: one per episode, in order; mode is what the expert calls what it chose.
     """
 
     state: Float[np.ndarray, "frames obs_dim"]
@@ -56,6 +60,7 @@ class Recording:
     episode: Int[np.ndarray, " frames"]
     replanned: Bool[np.ndarray, " frames"]
     chunks: Float[np.ndarray, "n horizon action_dim"]
+    committed: Int[np.ndarray, " n"]
     success: Float[np.ndarray, " episodes"]
     mode: Shaped[np.ndarray, " episodes"]
     images: Images = field(default_factory=dict)
@@ -74,6 +79,7 @@ class Recording:
             episode=self.episode[rows],
             success=self.success,
             images={camera: images[rows] for camera, images in self.images.items()},
+            committed=self.committed,
         )
 
 

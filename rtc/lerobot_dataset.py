@@ -7,8 +7,9 @@ DIR/meta/info.json                     features with their shapes, rates, totals
 DIR/meta/episodes/chunk-000/...        where each episode lies; in ours also its seed and mode
 ```
 
-Ours have three more columns: `replanned` says whether a tick has a label, `expert.chunk`
-[horizon, action_dim] holds it (zeros elsewhere), and `success` repeats how the episode ends. (A name that
+Ours have four more columns: `replanned` says whether a tick has a label, `expert.chunk`
+[horizon, action_dim] holds it (zeros elsewhere), `expert.committed` how many of its rows were committed
+before the expert had a say, and `success` repeats how the episode ends. (A name that
 begins with "action" would have LeRobot's policies predict the label.)
 """
 
@@ -30,7 +31,7 @@ from rtc.serialise import read_json
 
 INFO = Path("meta", "info.json")
 STATE, ACTION, IMAGES = "observation.state", "action", "observation.images."
-REPLANNED, CHUNK = "replanned", "expert.chunk"
+REPLANNED, CHUNK, COMMITTED = "replanned", "expert.chunk", "expert.committed"
 SUCCESS = ("success", "next.success")  # ours, LeRobot's
 DEFAULT_HORIZON = 16  # of data sets without labels
 
@@ -173,7 +174,7 @@ def read_lerobot(
     """
     source = LeRobotFolder(folder)
     success = next((name for name in SUCCESS if name in source.features), None)
-    labelled = {REPLANNED, CHUNK} <= source.features.keys()
+    labelled = {REPLANNED, CHUNK, COMMITTED} <= source.features.keys()
     columns = [STATE, ACTION, "episode_index", REPLANNED, *([success] if success else [])]
     frames = source.table("data", columns)
     state, action = (source.numbers(frames, name).astype(np.float32) for name in (STATE, ACTION))
@@ -181,11 +182,13 @@ def read_lerobot(
     index = frames["episode_index"].to_numpy()
     if not len(index) or (np.diff(index) < 0).any():
         raise DatasetError(f"{folder}/data holds no frames, or episodes that are not in order")
-    valid = None
+    valid = committed = None
     if labelled:
         rows = np.flatnonzero(source.numbers(frames, REPLANNED))
         wanted = need("pyarrow.dataset").field(REPLANNED)
-        chunks = source.numbers(source.table("data", [CHUNK], filter=wanted), CHUNK).astype(np.float32)
+        labels = source.table("data", [CHUNK, COMMITTED], filter=wanted)
+        chunks = source.numbers(labels, CHUNK).astype(np.float32)
+        committed = source.numbers(labels, COMMITTED)
     else:
         rows = np.arange(len(index))
         chunks, valid = chunks_ahead(action, index, horizon or DEFAULT_HORIZON)
@@ -198,6 +201,7 @@ def read_lerobot(
         success=succeeded.astype(np.float32),
         images={camera: source.images(camera, rows) for camera in chosen(cameras, source.cameras, folder)},
         valid=valid,
+        committed=committed,
     )
     return demonstrations, {"episodes": len(first), "fps": source.info["fps"], "chunks": len(rows)}
 

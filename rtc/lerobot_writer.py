@@ -19,7 +19,7 @@ import numpy as np
 
 from rtc.demonstrations import Recording, starts
 from rtc.errors import DatasetError
-from rtc.lerobot_dataset import ACTION, CHUNK, IMAGES, REPLANNED, STATE, SUCCESS, need
+from rtc.lerobot_dataset import ACTION, CHUNK, COMMITTED, IMAGES, REPLANNED, STATE, SUCCESS, need
 from rtc.shards import not_written
 
 FILE_SIZE = 100 * 2**20  # bytes after which another data file is begun, LeRobot's own limit
@@ -81,6 +81,7 @@ def _features(recording: Recording, state_names: list[str], action_names: list[s
         ACTION: vector(action_names),
         **{IMAGES + camera: image(pictures) for camera, pictures in recording.images.items()},
         CHUNK: {"dtype": "float32", "shape": recording.chunks.shape[1:], "names": ["row", "action"]},
+        COMMITTED: {"dtype": "int64", "shape": (1,), "names": None},
         REPLANNED: flag,
         SUCCESS[0]: flag,
     }
@@ -177,6 +178,8 @@ def _table(numbers: dict[str, np.ndarray], recording: Recording) -> Any:
 
     chunks = np.zeros((len(recording.episode), *recording.chunks.shape[1:]), np.float32)
     chunks[recording.replanned] = recording.chunks
+    committed = np.zeros(len(recording.episode), np.int64)
+    committed[recording.replanned] = recording.committed
     begin = starts(recording.episode)
     lengths = np.diff(np.append(begin, len(recording.episode)))
     columns = {
@@ -184,6 +187,7 @@ def _table(numbers: dict[str, np.ndarray], recording: Recording) -> Any:
         for name, values in numbers.items()
     }
     columns[CHUNK] = lists(chunks)
+    columns[COMMITTED] = arrow.array(committed)
     columns[REPLANNED] = arrow.array(recording.replanned)
     columns[SUCCESS[0]] = arrow.array(np.repeat(recording.success > 0, lengths))
     for camera, images in recording.images.items():

@@ -1,8 +1,8 @@
 """A recording on disk as shards, one safetensors file each.
 
 ```
-DIR/shard-00000.safetensors    state, action, episode, replanned, chunks, success, images.<camera>;
-                               the modes in the file's header
+DIR/shard-00000.safetensors    state, action, episode, replanned, chunks, committed, success,
+                               images.<camera>; the modes in the file's header
 ```
 """
 

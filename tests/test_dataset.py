@@ -36,6 +36,7 @@ def some(seed: int, frames: int = 12, episodes: int = 2, cameras: tuple[str, ...
         episode=episode + 10 * seed,
         replanned=replanned,
         chunks=random.normal(size=(replanned.sum(), 6, 3)).astype(np.float32),
+        committed=random.integers(0, 5, replanned.sum()),
         success=random.integers(0, 2, episodes).astype(np.float32),
         mode=np.array(["left", "quite right"][:episodes]),
         images={name: random.integers(0, 256, (frames, 5, 7, 3), np.uint8) for name in cameras},

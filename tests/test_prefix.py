@@ -150,3 +150,27 @@ def test_a_plain_checkpoint_goes_on_as_one_with_prefixes_and_knows_it_then(tmp_p
     assert load_policy(tmp_path).max_delay == 3
     again = load_policy(tmp_path, obs_dropout=0.0)
     assert again.nothing is None
+
+
+def test_committed_rows_are_always_given_and_in_half_of_the_draws_nothing_more() -> None:
+    """The flow times that the network sees: 1 in the given rows; their number against its law."""
+    batch, longest, known = 6000, 4, 2
+    policy = FlowPolicy("ReachPastPost-v0", 5, 3, 8, channels=8, blocks=1, max_delay=longest)
+    seen: list[torch.Tensor] = []
+
+    def velocity(x: torch.Tensor, tau: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
+        seen.append(tau)
+        return torch.zeros_like(x)
+
+    policy.velocity = velocity  # pyright: ignore[reportAttributeAccessIssue]
+    obs, chunks = torch.zeros(batch, 5), torch.zeros(batch, 8, 3)
+    generator = torch.Generator().manual_seed(0)
+    flow_matching_loss(policy, obs, chunks, None, torch.full((batch,), known), generator=generator)
+    given = (seen[0] == 1).sum(1)
+    # max(2, d) with d = 0 in half of the draws, else 0..4 each as often: 2 has .5 + .5 * 3/5, 3 and 4 .1 each
+    shares = torch.bincount(given, minlength=6)[:6] / batch
+    expected = torch.tensor([0.0, 0.0, 0.8, 0.1, 0.1, 0.0])
+    assert (shares - expected).abs().max() < 5 * (0.25 / batch) ** 0.5
+    assert (shares[expected == 0] == 0).all()
+    flow_matching_loss(policy, obs, chunks, None, torch.full((batch,), 7), generator=generator)
+    assert ((seen[1] == 1).sum(1) == longest).all()  # no more than the policy is made for

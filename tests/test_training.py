@@ -192,12 +192,13 @@ def demonstrations(episodes: int = 50) -> Demonstrations:
 
 def test_every_25th_episode_is_held_out_whole_and_unseen_even_by_the_normalisation() -> None:
     policy, recorded = new_policy(), demonstrations()
-    (obs, chunks, valid), (held_obs, held_chunks, _) = split(recorded, policy, 25)
+    (obs, chunks, valid, committed), (held_obs, held_chunks, *_) = split(recorded, policy, 25)
     assert set(held_obs[:, 0].tolist()) == {1_000_000.0, 1_000_025.0}
     assert not set(held_obs[:, 0].tolist()) & set(obs[:, 0].tolist())
     assert len(obs) + len(held_obs) == len(recorded.obs)
     assert valid.shape == chunks.shape[:2]
     assert valid.all()
+    assert committed.tolist() == [0] * len(obs)  # nothing says that there were any
     assert torch.allclose(policy.obs_mean, obs.mean(0))
     assert chunks.mean((0, 1)).abs().max() < 1e-5  # normalised by its own mean ...
     assert held_chunks.mean((0, 1)).abs().max() > 1e-3  # ... which is not that of what is held out

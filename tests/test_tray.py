@@ -131,6 +131,8 @@ def test_what_is_drawn_is_what_counts() -> None:
     assert model.geom("tray").size[0] == TRAY_RADIUS
     assert model.geom("ball").size[0] == BALL_RADIUS
     assert model.geom("goal").size[0] == GOAL_RADIUS
+    # as the card says in words
+    assert (GOAL_RADIUS, SLOW, HOLD_TICKS, LIFT, EVENT_CHANCE) == (0.05, 0.2, 10, 0.01, 0.02)
 
 
 def test_the_ball_starts_at_rest_on_the_tray() -> None:
@@ -328,7 +330,7 @@ def test_the_expert_carries_nearly_every_ball_round_the_post_on_both_sides(contr
 def test_the_drawn_side_is_mostly_where_the_tray_passes() -> None:
     """Left, to a tray that moves along +y, is the smaller x; pushes may have it go along on the other one."""
     agreed = [(mode == "left") == (side < 0) for _, side, mode in episodes("force")]
-    assert np.mean(agreed) > 0.75
+    assert np.mean(agreed) > 0.8
 
 
 @pytest.mark.parametrize("side", [1.0, -1.0])

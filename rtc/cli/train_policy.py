@@ -17,17 +17,19 @@ from rtc.demonstrations import Demonstrations
 from rtc.errors import CheckpointError, InvalidArgument
 
 Rows = tuple[torch.Tensor, ...]
-"""Observations [n, obs_dim], normalised chunks [n, horizon, action_dim], valid rows [n, horizon], and images
-[n, height, width, 3] of each camera of the policy."""
+"""Observations [n, obs_dim], normalised chunks [n, horizon, action_dim], valid rows [n, horizon], committed
+rows [n], and images [n, height, width, 3] of each camera of the policy."""
 
 
 def rows_of(demonstrations: Demonstrations, policy: FlowPolicy) -> Rows:
     """What the loss reads, in memory."""
     chunks, valid = torch.from_numpy(demonstrations.chunks), demonstrations.valid
+    committed = demonstrations.committed
     return (
         torch.from_numpy(demonstrations.obs),
         policy.normalize(chunks),
         torch.ones(chunks.shape[:2], dtype=torch.bool) if valid is None else torch.from_numpy(valid),
+        torch.zeros(len(chunks), dtype=torch.int64) if committed is None else torch.from_numpy(committed),
         *(torch.from_numpy(demonstrations.images[camera]) for camera in policy.cameras),
     )
 
