@@ -54,8 +54,8 @@ def flow_matching_loss(
 
     A policy with a max_delay is given the first 0..max_delay rows of each chunk, and asked for the others. Of
     rows that were `committed` before the expert had a say it is never asked, since no observation explains
-    them: they are given, and in half of the draws nothing else. One with an obs_dropout loses so many of its observations.
-    valid: rows that hold data. images: one a camera of the policy.
+    them: they are given, and in half of the draws nothing else. One with an obs_dropout loses so many of its
+    observations. valid: rows that hold data. images: one a camera of the policy.
     """
     batch, horizon, _ = chunks.shape
     everything = {"state": obs} | dict(zip(policy.cameras, images, strict=True))
