@@ -11,13 +11,12 @@ from typing import Any
 
 from rich.console import Console
 
-from policies.checkpoint import CONFIG, WEIGHTS
 from rtc.cli.build import Builder, execution_horizon
 from rtc.cli.document import timing_document
 from rtc.cli.progress import progress
 from rtc.cli.provenance import available_cores, commit, machine, versions
 from rtc.report.statistics import Estimate, paired_difference, summarise
-from rtc.run_folder import fingerprint, open_folder
+from rtc.run_folder import open_folder
 from rtc.sweep import Cell, split, sweep
 
 TASK, TWIN = "ReachPastPost-v0", "ReachPastPostPosition-v0"
@@ -80,7 +79,7 @@ def run(
     shards = split(cells.values(), seeds, batch)
     decisive = {
         "task": builder.task,
-        "policy_sha256": fingerprint(builder.folder / CONFIG, builder.folder / WEIGHTS),
+        "policy_sha256": builder.fingerprint(item.strategy for item in settings),
         "seeds": [seeds[0], seeds[-1]],
         "batch": batch,
         "versions": versions(),

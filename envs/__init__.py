@@ -12,12 +12,12 @@ import os
 import gymnasium
 
 CLASSES = {
-    "Tray": "envs.tray:Tray",
     "ReachPastPost": "envs.reach_past_post:ReachPastPost",
-    "SwingingBar": "envs.swinging_bar:SwingingBar",
     "Catch": "envs.catch:Catch",
-    "Conveyor": "envs.conveyor:Conveyor",
     "Peg": "envs.peg:Peg",
+    "Conveyor": "envs.conveyor:Conveyor",
+    "SwingingBar": "envs.swinging_bar:SwingingBar",
+    "Tray": "envs.tray:Tray",
 }
 """Every task: the name of its ids, and where its environment is."""
 

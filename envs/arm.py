@@ -30,13 +30,15 @@ Vector = Float[np.ndarray, "3"]
 def load_model(task: str, control: Control) -> mujoco.MjModel:
     """Compile a task's model once per process; it is read-only and shared by all its environments.
 
-    It is made of the room, `assets/<task>/scene.xml`, the arm with `assets/<task>/tool.xml` in its hand, and
-    the drive. What moves in the scene has its joints before the arm's.
+    It is made of the room, its cameras, `assets/<task>/scene.xml`, the arm with `assets/<task>/tool.xml` in its
+    hand, and the drive; a file of the task stands in for the shared one of the same name. What moves in the
+    scene has its joints before the arm's.
     Raises Unsupported where the installed MuJoCo lacks something that the task needs.
     """
     drive = f"drive_{control}.xml"
-    parts = [ASSETS / "room.xml", ASSETS / "arm.xml", ASSETS / drive, *sorted((ASSETS / task).glob("*.xml"))]
-    includes = "".join(f'<include file="{name}"/>' for name in ("room.xml", "scene.xml", "arm.xml", drive))
+    names = ("room.xml", "cameras.xml", "scene.xml", "arm.xml", drive)
+    includes = "".join(f'<include file="{name}"/>' for name in names)
+    parts = [*sorted(ASSETS.glob("*.xml")), *sorted((ASSETS / task).glob("*.xml"))]
     try:
         return mujoco.MjModel.from_xml_string(
             f'<mujoco model="{task}_{control}">{includes}</mujoco>',

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -18,9 +18,12 @@ from envs.outside import AnyTask, is_outside, make_outside
 from envs.task import ArmTask
 from policies.checkpoint import bare_task, load_policy, shipped_checkpoint
 from policies.flow import FlowPolicy
+from rtc.checkpoint import CONFIG, WEIGHTS
 from rtc.errors import CheckpointError, InvalidArgument
+from rtc.run_folder import fingerprint
 from rtc.runtime.controller import Starvation
 from rtc.runtime.strategies import STRATEGIES, Oracle, Strategy, make_strategy
+from rtc.runtime.strategies.conditioned import Conditioned
 
 NAMESPACE = "rtc/"
 
@@ -82,12 +85,19 @@ def cached_policy(folder: Path, task: str) -> FlowPolicy:
 
 def build_strategy(name: str, folder: Path, task: str, **settings: Any) -> Strategy:
     """The strategy `name` around the policy in `folder`, or the oracle with chunks as long as its."""
-    policy = cached_policy(folder, task)
+    policy = cached_policy(checkpoint_for(name, folder, task), task)
     if name != Oracle.name:
         return make_strategy(name, policy, **settings)
     if is_outside(task):
         raise InvalidArgument(f"{task} cannot be copied to look ahead in: leave the oracle out")
     return Oracle(foresee_anew, policy.horizon)
+
+
+def checkpoint_for(name: str, folder: Path, task: str) -> Path:
+    """The checkpoint that strategy `name` runs: `folder`, but of the shipped ones the one made for it."""
+    trained = shipped_checkpoint(task, prefix=True).resolve()
+    shipped = shipped_checkpoint(task).resolve()
+    return trained if name == Conditioned.name and folder == shipped and trained.is_dir() else folder
 
 
 def foresee_anew(
@@ -146,6 +156,11 @@ class Builder:
         if is_outside(self.task):
             return self.env(render_mode="rgb_array")
         return self.env(render_mode="rgb_array", image_size=image_size)
+
+    def fingerprint(self, names: Iterable[str]) -> str:
+        """Of the checkpoints that these strategies run."""
+        folders = sorted({checkpoint_for(name, self.folder, self.task) for name in names})
+        return fingerprint(*(folder / name for folder in folders for name in (CONFIG, WEIGHTS)))
 
     def strategy(self, name: str, **settings: Any) -> Callable[[], Strategy]:
         """A picklable factory of a strategy, tried once: bad settings raise InvalidArgument here."""

@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from policies.checkpoint import CONFIG, WEIGHTS
 from rtc.cli.build import Builder, check_strategies, execution_horizon
 from rtc.cli.provenance import versions
 from rtc.errors import InvalidArgument
-from rtc.run_folder import fingerprint
 from rtc.sweep import Cell, Shard, split
 
 STRATEGY_SETTINGS = ("num_steps", "schedule", "jacobian", "max_weight", "data_std", "mask_end")
@@ -46,7 +44,7 @@ def make_plan(arguments: dict[str, Any]) -> Plan:
     decisive = {name: value for name, value in arguments.items() if name not in DECIDE_NOTHING}
     settings = decisive | {
         "task": builder.task,
-        "policy_sha256": fingerprint(builder.folder / CONFIG, builder.folder / WEIGHTS),
+        "policy_sha256": builder.fingerprint(arguments["strategies"]),
         "versions": versions(),
     }
     return Plan(builder, cells, split(cells.values(), seeds, arguments["batch"]), seeds, settings)
