@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/.installed
 PACKAGES := rtc policies envs tests benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check format test bench study ablation-policies rollout train-check digits images photograph peers \
+.PHONY: help setup check format test bench study ablation-policies gates policies rollout train-check digits images photograph peers \
 	suites build clean
 
 help:  ## list the targets
@@ -40,8 +40,7 @@ bench: setup  ## the delay sweep behind the figures in docs/ (long)
 	$(BIN)/python -m benchmarks.delay_sweep
 
 # Everything that docs/ quotes; the pieces go on where they stopped.
-study: bench ablation-policies  ## all committed results: sweep, gates, ablations (hours)
-	$(BIN)/python -m benchmarks.gates
+study: bench ablation-policies gates  ## all committed results: sweep, gates, ablations (hours)
 	$(BIN)/python -m benchmarks.ablations
 	$(BIN)/rtc rollout --delays 4 --out out/frames --force
 	cp out/frames/frames.png docs/images/frames.png
@@ -57,6 +56,12 @@ out/policies/no-spread/recipe.json: out/demos/no-spread/done
 
 out/policies/steps-%/recipe.json: out/demos/ReachPastPost-v0/done
 	$(BIN)/rtc train --data out/demos/ReachPastPost-v0 --steps $* --out $(@D)
+
+gates: setup  ## every gate of every task on the shipped weights, and the tables of docs/tasks.md (an hour)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.gates
+
+policies: setup  ## record and train all shipped weights again (hours)
+	$(BIN)/python -m benchmarks.shipped
 
 rollout: setup  ## the main job: every strategy at every delay, into out/rollout
 	$(BIN)/rtc rollout --out out/rollout --force

@@ -14,8 +14,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import pad, pixel_shuffle, pixel_unshuffle
 
+from rtc.checkpoint import read_weights
 from rtc.errors import CheckpointError, InvalidArgument
-from rtc.inverse.images.model import per_image, read_weights
+from rtc.inverse.images.model import per_image
 from rtc.path import VE, Time
 from rtc.prior import DenoiserPrior, from_gaussian_denoiser
 

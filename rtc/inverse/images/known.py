@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import Tensor
 
 from rtc.errors import InvalidArgument
-from rtc.inverse.images.digits import SHIPPED as DIGITS
+from rtc.inverse.images.digits import digits_model
 from rtc.inverse.images.ffdnet import ffdnet
 from rtc.inverse.images.model import load_model
 from rtc.prior import Prior
@@ -58,11 +58,10 @@ def image_prior(name: str, label: int | None = None, guidance: float = 1.0) -> I
         return ImagePrior(
             ffdnet(sigma_max=1.0, sigma_min=0.005), 3, None, PHOTOGRAPH_STD, PHOTOGRAPH_MEAN, low=0.0
         )
-    folder = DIGITS if name == "digits" else Path(name)
-    if not folder.is_dir():
+    if name != "digits" and not Path(name).is_dir():
         raise InvalidArgument(
             f"there is no prior {name!r}; give digits, ffdnet, or the folder of a checkpoint."
         )
-    model = load_model(folder)
+    model = digits_model() if name == "digits" else load_model(name)
     channels, height, width = model.shape
     return ImagePrior(model.prior(label, guidance), channels, (height, width), model.data_std, 0.0)

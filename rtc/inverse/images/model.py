@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from pathlib import Path as FilePath
 
 import torch
 from huggingface_hub import PyTorchModelHubMixin
 from jaxtyping import Float, Int
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from rtc.errors import CheckpointError, InvalidArgument
+from rtc.checkpoint import CONFIG, WEIGHTS, misfit, parameters_of, read_config, read_weights
+from rtc.errors import InvalidArgument
 from rtc.inverse.images.unet import UNet
 from rtc.path import OT, VE, VP, Path, Time, spread
 from rtc.prior import DenoiserPrior, classifier_free, from_eps, from_score, from_velocity
-from rtc.serialise import read_json
 
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
 PATHS: dict[str, Path] = {"flow": OT(), "eps": VP(), "score": VE(sigma_max=20.0, sigma_min=0.01)}
 """The losses that a model can be trained with, and the path on which each is."""
 
@@ -122,53 +119,12 @@ def load_model(folder: FilePath | str) -> ImageModel:
     are not finite; the message names the file and the remedy.
     """
     folder = FilePath(folder)
-    config, weights = _read_config(folder / CONFIG), read_weights(folder / WEIGHTS)
+    remedy = "train a prior (rtc train-prior -h), or give the folder of one"
+    config = read_config(folder / CONFIG, ImageModel, parameters_of(ImageModel), remedy)
+    weights = read_weights(folder / WEIGHTS)
     try:
         model = ImageModel(**config)
         model.load_state_dict(weights)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise CheckpointError(
-            f"{folder / CONFIG} and {folder / WEIGHTS} do not describe one image prior "
-            f"({' '.join(str(error).split())[:200]}); copy both from the same checkpoint"
-        ) from error
+        raise misfit(folder, "image prior", error) from error
     return model.eval().requires_grad_(False)
-
-
-def _read_config(path: FilePath) -> dict:
-    try:
-        document = read_json(path)
-    except FileNotFoundError:
-        raise CheckpointError(
-            f"{path} is missing; train a prior (rtc train-prior -h), or give the folder of one"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read as JSON ({error}); copy it again") from error
-    known = inspect.signature(ImageModel).parameters
-    missing = [name for name in known if not isinstance(document, dict) or name not in document]
-    if missing:
-        raise CheckpointError(
-            f"{path} does not say {', '.join(missing)}; it is no image prior's: save it again"
-        )
-    return {name: value for name, value in document.items() if name in known}
-
-
-def read_weights(path: FilePath) -> dict[str, Tensor]:
-    """The float32 tensors of a safetensors file.
-
-    Raises CheckpointError if it is missing or damaged, or holds values that are not finite.
-    """
-    if not path.is_file():
-        raise CheckpointError(f"{path} is missing; copy it from where the prior was saved")
-    try:
-        with safe_open(path, framework="pt") as file:
-            weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 (no mapping)
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(
-            f"{path} is truncated or damaged ({error}); copy it again, or train anew"
-        ) from error
-    for name, tensor in weights.items():
-        if not torch.isfinite(tensor).all():
-            raise CheckpointError(
-                f"{path}: {name} is not finite; the training diverged: use an earlier checkpoint"
-            )
-    return weights

@@ -1,0 +1,90 @@
+"""The shipped weights: demonstrations, plain policy and policy with prefixes of every task, made again.
+
+    python -m benchmarks.shipped [--task Catch-v0 ...] [--threads 2]
+
+Works in out/demos and out/policies, where each command goes on from what is there, and copies finished
+checkpoints to policies/weights.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+
+from policies.checkpoint import shipped_checkpoint
+
+OUT = Path("out")
+
+
+class Made(NamedTuple):
+    """How one task's weights are made: the arguments of `rtc demos` and `rtc train` that differ.
+
+    offset, white: disturbances of the committed prefixes, action units: smaller where actions are precise.
+    prefix_steps: of the second training, on prefixes, which begins from the first; 0: none is shipped.
+    """
+
+    episodes: int = 4000
+    offset: float = 0.1
+    white: float = 0.05
+    steps: int = 3000
+    prefix_steps: int = 2500
+
+
+MADE = {
+    "ReachPastPost-v0": Made(9000, 0.3, 0.2, 5000),
+    "ReachPastPostPosition-v0": Made(6000, 0.1, 0.07, 3000, 0),
+    "Catch-v0": Made(),
+    "CatchPosition-v0": Made(prefix_steps=0),
+    "Peg-v0": Made(steps=4000),
+    "PegPosition-v0": Made(prefix_steps=0),
+    "Conveyor-v0": Made(),
+    "ConveyorPosition-v0": Made(prefix_steps=0),
+    "SwingingBar-v0": Made(4000, 0.3, 0.2, 5000),
+    "SwingingBarPosition-v0": Made(prefix_steps=0),
+    "Tray-v0": Made(),
+    "TrayPosition-v0": Made(prefix_steps=0),
+}
+
+
+def rtc(*arguments: object) -> None:
+    """Run a command of ours; its progress is on the screen."""
+    subprocess.run([sys.executable, "-m", "rtc.cli", *map(str, arguments)], check=True)
+
+
+def train(task: str, out: Path, threads: int, *arguments: object) -> None:
+    """Train unless the checkpoint is finished, and ship it."""
+    if not (out / "recipe.json").exists():
+        fast = ("--bfloat16", "--compile", "--threads", threads, "--half")
+        judged = ("--evaluate-every", 500, "--evaluate-episodes", 128)
+        rtc("train", "--task", task, "--data", OUT / "demos" / task, "--out", out, *fast, *judged, *arguments)
+    shipped = shipped_checkpoint(task, prefix=out.name.endswith("-prefix"))
+    shutil.copytree(out, shipped, ignore=shutil.ignore_patterns("tensorboard"), dirs_exist_ok=True)
+
+
+def make(task: str, threads: int) -> None:
+    """Everything that is shipped for one task."""
+    made, plain = MADE[task], OUT / "policies" / task
+    demos = ("--episodes", made.episodes, "--offset", made.offset, "--white", made.white)
+    rtc("demos", "--task", task, *demos, "--format", "plain", "--out", OUT / "demos" / task)
+    train(task, plain, threads, "--steps", made.steps)
+    if made.prefix_steps:
+        given = ("--from", plain, "--max-delay", 8, "--learning-rate", 0.001, "--steps", made.prefix_steps)
+        train(task, plain.with_name(f"{task}-prefix"), threads, *given)
+
+
+@click.command()
+@click.option("--task", "tasks", multiple=True, type=click.Choice(list(MADE)), help="[default: all]")
+@click.option("--threads", type=click.IntRange(1), default=2, show_default=True, help="Threads of torch.")
+def main(tasks: tuple[str, ...], threads: int) -> None:
+    """Record and train what policies/weights holds."""
+    for task in tasks or MADE:
+        make(task, threads)
+
+
+if __name__ == "__main__":
+    main()
