@@ -17,9 +17,9 @@ CLIMB_GAIN = 80.0  # N s/m
 SPEED_ERROR = 0.6  # m/s, the most by which the feedback is told that the tray is too slow or too fast
 DECIDED = 0.03  # metres off the axis of the post at which the tray would pass: enough to be on its way
 FORESIGHT = 0.4  # seconds from now at which that is judged
-# Linear-quadratic regulators, along x and along y, of a linear model fitted to random motions with forces as
-# actions. Rows: force on the tray (N), its lean (rad); weights 0.025 and 3. Columns: error of the tray's speed
-# (m/s), ball's place (m) and speed (m/s) on the tray, lean (rad) and its rate (rad/s); weights 3, 10, 2, 3, 0.3.
+# Linear-quadratic regulators, along x and along y, of a linear model fitted to random motions under forces.
+# Rows: force on the tray (N), its lean (rad); weights 0.025 and 3. Columns: error of the tray's speed (m/s),
+# place (m) and speed (m/s) of the ball on it, lean (rad) and its rate (rad/s); weights 3, 10, 2, 3 and 0.3.
 GAINS = np.array(
     [
         [[77.8, -93.1, -23.6, 90.2, 16.7], [0.329, 1.325, 0.610, 0.370, 0.043]],

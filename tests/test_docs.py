@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import ablations, delay_sweep, digits, gates
+from benchmarks import ablations, delay_sweep, digits, gate_tables, outside
 from benchmarks.study import RESULTS
 from rtc.serialise import read_json
 
@@ -29,7 +29,7 @@ def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         page.write_text("\n".join(lines) + "\n")
     for image in (tmp_path / "docs" / "images").glob("*s*.png"):
         image.unlink()
-    for module in (ablations, delay_sweep, digits, gates):
+    for module in (ablations, delay_sweep, digits, gate_tables, outside):
         monkeypatch.setattr(module, "DOCS", tmp_path / "docs")
     return tmp_path
 
@@ -38,10 +38,11 @@ def test_the_committed_results_make_the_committed_pages(copy: Path) -> None:
     emptied = (copy / "docs" / "delay.md").read_text()
     delay_sweep.report(read_json(RESULTS / "delay_sweep.json"), read_json(RESULTS / "delay_sweep_twin.json"))
     ablations.report(read_json(RESULTS / "ablations.json"))
-    gates.report(read_json(RESULTS / "gates.json"))
+    gate_tables.report(RESULTS / "gates")
+    outside.report(read_json(RESULTS / "outside.json"))
     digits.report(read_json(RESULTS / "digits.json"))
     assert emptied != (copy / "docs" / "delay.md").read_text()
-    for page in ("README.md", "docs/delay.md", "docs/tasks.md", "docs/images.md"):
+    for page in ("README.md", "docs/delay.md", "docs/tasks.md", "docs/images.md", "docs/outside.md"):
         assert (copy / page).read_text() == (ROOT / page).read_text(), page
     for image in ("success.png", "delay_sweep.png", "digits.png"):
         assert (copy / "docs" / "images" / image).stat().st_size > 10_000
@@ -49,7 +50,7 @@ def test_the_committed_results_make_the_committed_pages(copy: Path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["delay_sweep", "delay_sweep_twin", "ablations", "gates", "digits", "mixture", "evidence", "peers"],
+    [str(path.relative_to(RESULTS).with_suffix("")) for path in sorted(RESULTS.rglob("*.json"))],
 )
 def test_committed_results_name_the_commit_and_the_machine(name: str) -> None:
     document = read_json(RESULTS / f"{name}.json")

@@ -1,4 +1,4 @@
-"""Tray: how a ball rolls on it, what counts, how large the disturbances are, and what its expert can do."""
+"""Tray: how a ball rolls on it, what counts, and how large the disturbances are."""
 
 # pyright: reportAttributeAccessIssue=false
 # MuJoCo's names come from compiled modules that tell a type checker nothing.
@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import math
-from functools import cache
 
 import mujoco
 import numpy as np
@@ -30,9 +29,7 @@ from envs.tray import (
 )
 from envs.tray_expert import Expert
 
-CONTROLS: list[Control] = ["force", "position"]
 GRAVITY = 9.81
-EPISODES = 60
 
 
 def still(control: Control = "force", seed: int = 0) -> Tray:
@@ -300,64 +297,3 @@ def test_a_kicked_ball_rolls_off_at_the_documented_speed() -> None:
     for _ in range(6):
         quiet.advance(np.zeros(5))
     assert abs(np.linalg.norm(quiet.ball()[1][:2] + quiet.velocity[:2]) / 0.3 - 1) < 0.06
-
-
-@cache
-def episodes(control: Control) -> list[tuple[dict, float, str]]:
-    """Of each expert episode: the last info, the side of passing (+1: larger x), the drawn mode."""
-    env, played = Tray(control=control), []
-    for seed in range(EPISODES):
-        env.reset(seed=seed)
-        expert, over, path, info = Expert(np.random.default_rng([seed, 1])), False, [], {}
-        while not over:
-            action = expert.act(env)
-            assert np.abs(action).max() <= 1.0
-            _, _, terminated, truncated, info = env.step(action)
-            over = terminated or truncated
-            path.append(env.position[:2] - env.post)
-        beside = min(path, key=lambda offset: abs(offset[1]))
-        played.append((info, float(np.sign(beside[0])), expert.mode))
-    return played
-
-
-@pytest.mark.parametrize("control", CONTROLS)
-def test_the_expert_carries_nearly_every_ball_round_the_post_on_both_sides(control: Control) -> None:
-    """Binomial bound: 60 fair coins show fewer than 15 of a side once in 15,000 times."""
-    assert sum(info["is_success"] for info, *_ in episodes(control)) >= 0.97 * EPISODES
-    assert 15 <= sum(side > 0 for _, side, _ in episodes(control)) <= 45
-
-
-def test_the_drawn_side_is_mostly_where_the_tray_passes() -> None:
-    """Left, to a tray that moves along +y, is the smaller x; pushes may have it go along on the other one."""
-    agreed = [(mode == "left") == (side < 0) for _, side, mode in episodes("force")]
-    assert np.mean(agreed) > 0.8
-
-
-@pytest.mark.parametrize("side", [1.0, -1.0])
-def test_an_expert_goes_along_with_a_tray_on_its_way(side: float) -> None:
-    """Asked afresh when the tray already moves aside, experts of both minds steer it the same way."""
-    env = still()
-    env.post[0] = (env.position[0] + env.goal[0]) / 2
-    env._mocap("post", np.array([*env.post, 0.0]))
-    first = Expert(np.random.default_rng(0))
-    first.side, first.decision_distance = side, 0.5
-    for _ in range(25):
-        env.step(first.act(env))
-    assert side * env.velocity[0] < -0.05
-    actions = []
-    for mind in (1.0, -1.0):
-        expert = Expert(np.random.default_rng(0))
-        expert.side = mind
-        actions.append(expert.act(env))
-    assert np.array_equal(*actions)
-
-
-def test_the_side_is_a_free_choice_at_the_start() -> None:
-    env = still()
-    env.post[0] = (env.position[0] + env.goal[0]) / 2
-    forces = []
-    for mind in (1.0, -1.0):
-        expert = Expert(np.random.default_rng(0))
-        expert.side, expert.decision_distance = mind, 0.5
-        forces.append(expert.act(env)[0])
-    assert forces[0] < -0.1 < 0.1 < forces[1]

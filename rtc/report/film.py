@@ -32,7 +32,7 @@ class Film:
     def outcome(self) -> str:
         """How the episode ended, in a word or two."""
         if self.record["success"]:
-            return "goal held"
+            return "success"
         return "chunk not finite" if "not finite" in self.record["failure"] else self.record["failure"]
 
     def ended(self, index: int) -> bool:

@@ -41,6 +41,33 @@ def write_video(films: Sequence[Film], path: Path, *, speed: float = 0.5) -> Non
             writer.close()
 
 
+def write_gif(films: Sequence[Film], path: Path, *, width: int = 240, every: int = 3) -> None:
+    """Write a small GIF of `films` side by side in half of real time: every `every`th tick, without end.
+
+    width: pixels of each film. One palette for all pictures keeps it small and still.
+    """
+    last = max(len(film.frames) for film in films) - 1
+    pictures = []
+    for index in [*range(0, last, every), last]:
+        wide = Image.fromarray(np.concatenate([panel(film, index) for film in films], axis=1))
+        height = round(wide.height * width * len(films) / wide.width)
+        pictures.append(wide.resize((width * len(films), height), Image.Resampling.LANCZOS))
+    palette = pictures[-1].quantize(64, dither=Image.Dither.NONE)
+    small = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
+    shown = round(2000 * every * _one(films).tick_seconds)
+    durations = [shown] * (len(small) - 1) + [round(1000 * HOLD_SECONDS)]
+    with whole_file(path) as temporary:
+        small[0].save(
+            temporary,
+            "GIF",
+            save_all=True,
+            append_images=small[1:],
+            duration=durations,
+            loop=0,
+            optimize=True,
+        )
+
+
 def write_strip(films: Sequence[Film], path: Path, *, moments: int = 5, width: int = 320) -> None:
     """Write a PNG of `moments` >= 2 pictures of every film, evenly spaced.
 
