@@ -41,7 +41,7 @@ def write_video(films: Sequence[Film], path: Path, *, speed: float = 0.5) -> Non
             writer.close()
 
 
-def write_gif(films: Sequence[Film], path: Path, *, width: int = 240, every: int = 3) -> None:
+def write_gif(films: Sequence[Film], path: Path, *, width: int = 320, every: int = 3) -> None:
     """Write a small GIF of `films` side by side in half of real time: every `every`th tick, without end.
 
     width: pixels of each film. One palette for all pictures keeps it small and still.
@@ -52,10 +52,12 @@ def write_gif(films: Sequence[Film], path: Path, *, width: int = 240, every: int
         wide = Image.fromarray(np.concatenate([panel(film, index) for film in films], axis=1))
         height = round(wide.height * width * len(films) / wide.width)
         pictures.append(wide.resize((width * len(films), height), Image.Resampling.LANCZOS))
-    palette = pictures[-1].quantize(64, dither=Image.Dither.NONE)
+    shown = pictures[:: max(1, len(pictures) // 6)]
+    several = Image.fromarray(np.concatenate([np.asarray(picture) for picture in shown]))
+    palette = several.quantize(255, Image.Quantize.MEDIANCUT, kmeans=1)
     small = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
-    shown = round(2000 * every * _one(films).tick_seconds)
-    durations = [shown] * (len(small) - 1) + [round(1000 * HOLD_SECONDS)]
+    milliseconds = round(2000 * every * _one(films).tick_seconds)
+    durations = [milliseconds] * (len(small) - 1) + [round(1000 * HOLD_SECONDS)]
     with whole_file(path) as temporary:
         small[0].save(
             temporary,
