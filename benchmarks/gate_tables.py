@@ -23,12 +23,18 @@ class Gate(NamedTuple):
 
 
 def cell(part: dict[str, Any], strategy: str, delay: int, rows: int) -> dict[str, Any]:
-    """One cell of a task's document."""
-    return next(
-        item
-        for item in part["cells"]
-        if (item["strategy"], item["delay"], item["execution_horizon"]) == (strategy, delay, rows)
-    )
+    """One cell of a task's document; KeyError if it was not measured."""
+    return {(item["strategy"], item["delay"], item["execution_horizon"]): item for item in part["cells"]}[
+        strategy, delay, rows
+    ]
+
+
+def success(part: dict[str, Any], strategy: str, delay: int, rows: int) -> str:
+    """Success in one cell with its interval, or a dash."""
+    try:
+        return percent(cell(part, strategy, delay, rows)["success"])
+    except KeyError:
+        return "-"
 
 
 def gates(document: dict[str, Any]) -> list[Gate]:
@@ -84,18 +90,21 @@ def expert_table(documents: dict[str, dict[str, Any]]) -> str:
 
 def policy_table(documents: dict[str, dict[str, Any]]) -> str:
     """Success of the shipped policies in every cell that the gates need."""
-    cells = [("naive", 0, 1), ("naive", 0, 4), ("naive", 4, 4), ("synchronous", 0, 4), ("synchronous", 4, 4)]
-    rows = []
-    for name, document in documents.items():
-        for suffix, part in (("", document["native"]), ("Position", document["twin"])):
-            more = (
-                [percent(cell(part, strategy, 4, 4)["success"]) for strategy in ("conditioned", "oracle")]
-                if part is document["native"]
-                else ["", ""]
-            )
-            rows.append([name + suffix, *(percent(cell(part, *key)["success"]) for key in cells), *more])
-    head = [f"{strategy} d={delay} s={rows_}" for strategy, delay, rows_ in cells]
-    return table(["", *head, "conditioned d=4 s=4", "oracle d=4 s=4"], rows)
+    cells = [
+        ("naive", 0, 1),
+        ("naive", 0, 4),
+        ("naive", 4, 4),
+        ("synchronous", 0, 4),
+        ("synchronous", 4, 4),
+        ("conditioned", 4, 4),
+        ("oracle", 4, 4),
+    ]
+    rows = [
+        [name + suffix, *(success(part, *key) for key in cells)]
+        for name, document in documents.items()
+        for suffix, part in (("", document["native"]), ("Position", document["twin"]))
+    ]
+    return table(["", *(f"{name} d={delay} s={rows_}" for name, delay, rows_ in cells)], rows)
 
 
 def speed_table(documents: dict[str, dict[str, Any]]) -> str:
@@ -110,10 +119,23 @@ def speed_table(documents: dict[str, dict[str, Any]]) -> str:
                     f"{speed['env_step']:,.0f}",
                     f"{speed['mj_step']:,.0f}",
                     f"{speed['ratio']:.2f}",
+                    f"{part['batched']['all_cores']:,.0f}",
+                    f"{part['batched']['scaling']:.2f}",
                     ", ".join(f"{value:.2f}" for value in part["spread"]),
                 ]
             )
-    return table(["", "env, steps/s", "bare mj_step", "ratio", "spread, one number an action"], rows)
+    return table(
+        [
+            "",
+            "env, steps/s",
+            "bare mj_step",
+            "ratio",
+            "rollouts on all cores",
+            "times one core",
+            "spread, one number an action",
+        ],
+        rows,
+    )
 
 
 def cards() -> str:

@@ -24,11 +24,12 @@ from benchmarks.study import RESULTS, run, setting
 from envs.arm import CONTROL_HZ, PHYSICS_HZ
 from envs.demos import Recipe, conditional_variance
 from envs.task import ArmTask
+from policies.checkpoint import shipped_checkpoint
 from rtc.cli.build import Builder, make_env
 from rtc.cli.provenance import available_cores, commit, machine
 from rtc.report.statistics import success_rate
 from rtc.serialise import write_json
-from rtc.sweep import in_workers
+from rtc.sweep import Cell, Shard, in_workers, run_shard
 
 LATENESS = (0, 2, 4, 6, 8)
 FOLDER = RESULTS / "gates"
@@ -89,6 +90,25 @@ def simulation_speed(task: str, ticks: int = 1500) -> dict[str, float]:
     return {"mj_step": float(np.median(raw)), "env_step": float(np.median(whole)), "ratio": ratio}
 
 
+def batched_speed(task: str) -> dict[str, float]:
+    """Control steps a second of whole rollouts, policy and all: one worker alone, and one on every core.
+
+    64 episodes of naive execution a worker, in lockstep, without the start of the processes.
+    """
+    builder, cores = Builder.check(task, None), available_cores()
+    cell = Cell("speed", builder.env(), builder.strategy("naive"), 0, 4, builder.starvation)
+    jobs = [partial(rollout_speed, Shard(cell, tuple(range(64)))) for _ in range(cores)]
+    alone, together = (sum(speed for _, speed in in_workers(some, len(some))) for some in (jobs[:1], jobs))
+    return {"cores": cores, "one_worker": alone, "all_cores": together, "scaling": together / alone}
+
+
+def rollout_speed(shard: Shard) -> float:
+    """Control steps a second of this worker."""
+    start = perf_counter()
+    steps = run_shard(shard).timing["control_steps"]
+    return steps / (perf_counter() - start)
+
+
 def spread(task: str, builder: Builder) -> list[float]:
     """Variance of chunks given the state, for each number of an action, in units of the policy's variance."""
     variance = conditional_variance(partial(arm_task, task), list(SPREAD_SEEDS), Recipe())
@@ -120,9 +140,12 @@ def measure(name: str, episodes: int) -> dict[str, Any]:
             setting(builder, "synchronous", 4, "4"),
         ]
         if key == "native":
-            cells += [setting(builder, "conditioned", 4, "4"), setting(builder, "oracle", 4, "4")]
+            cells.append(setting(builder, "oracle", 4, "4"))
+        if shipped_checkpoint(task, prefix=True).is_dir():
+            cells.append(setting(builder, "conditioned", 4, "4"))
         document[key] = {
             "speed": simulation_speed(task),
+            "batched": batched_speed(task),
             "spread": spread(task, builder),
             "expert": measure_expert(task, episodes),
             "cells": run(cells, builder, name=f"gates_{task}", seeds=range(episodes))["cells"],
