@@ -42,9 +42,7 @@ def load_policy(folder: Path | str, task: str | None = None, **changes: Any) -> 
             "train one (rtc train -h), or give the folder that holds config.json and model.safetensors"
         )
     required = parameters_of(FlowPolicy, required=True)
-    config = read_config(
-        folder / CONFIG, FlowPolicy, required, "copy it from where the policy was saved"
-    )
+    config = read_config(folder / CONFIG, FlowPolicy, required, "copy it from where the policy was saved")
     trained_for = bare_task(str(config["task"]))
     if task is not None and trained_for != bare_task(task):
         raise CheckpointError(

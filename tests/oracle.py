@@ -56,6 +56,31 @@ def isotropic(mean: float, variance: float, size: int = 1, path: Path = STRAIGHT
     )
 
 
+class Counted(torch.autograd.Function):
+    """The identity; it counts how often it is evaluated and how often a gradient runs back through it."""
+
+    forwards = vjps = 0
+
+    @classmethod
+    def clear(cls) -> None:
+        """Begin to count."""
+        cls.forwards = cls.vjps = 0
+
+    @staticmethod
+    def forward(x: Tensor) -> Tensor:
+        Counted.forwards += 1
+        return x.clone()
+
+    @staticmethod
+    def setup_context(ctx, inputs, output) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx, *gradients: Tensor) -> Tensor:
+        Counted.vjps += 1
+        return gradients[0]
+
+
 @dataclass(frozen=True)
 class Matrix:
     """A dense linear operator on vectors: A [m, d]."""

@@ -11,8 +11,9 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from policies.checkpoint import CONFIG, WEIGHTS, halve, load_policy, shipped_checkpoint
+from policies.checkpoint import halve, load_policy, shipped_checkpoint
 from policies.flow import FORMAT, FlowPolicy
+from rtc.checkpoint import CONFIG, WEIGHTS
 from rtc.errors import CheckpointError
 from rtc.sample import sample
 

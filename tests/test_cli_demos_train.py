@@ -259,6 +259,7 @@ def test_training_leaves_a_folder_of_something_else_alone(data: Path, tmp_path: 
         (["demos", "--episodes", "0"], "--episodes.* is not in the range x>=1"),
         (["demos", "--max-prefix", "0"], "--max-prefix.* is not in the range 1<=x<=16"),
         (["demos", "--format", "csv"], "--format.*'csv' is not one of 'lerobot', 'plain'"),
+        (["demos", "--env", "gymnasium:Pendulum-v1"], "gymnasium:Pendulum-v1 ships no expert"),
         (["demos", "--cameras", "nose"], "cameras is 'nose'; it can be 'front' or 'top'"),
         (["train", "--data", "nowhere"], "manifest.json is missing"),
         (["train", "--data", "DATA", "--task", "ReachPastPostPosition-v0"], "of ReachPastPost-v0, not of"),

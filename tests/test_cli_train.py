@@ -26,9 +26,9 @@ from policies.checkpoint import load_policy, shipped_checkpoint
 from policies.flow import FlowPolicy
 from policies.training import STATE, Training, TrainingRecipe, flow_matching_loss
 from rtc.cli import main, train_loop
-from rtc.cli.demos import expert_env
+from rtc.cli.demos_source import expert_env
 from rtc.cli.train_policy import new_policy, split
-from rtc.cli.train_rollouts import driver, success_without_delay
+from rtc.cli.train_rollouts import check_relabelling, driver, success_without_delay
 from rtc.dataset import MANIFEST, read_demonstrations
 from rtc.errors import CheckpointError, InvalidArgument
 from rtc.serialise import write_json
@@ -214,8 +214,14 @@ def test_a_policy_that_knows_prefixes_drives_from_what_is_committed() -> None:
     assert chunk[:3] == pytest.approx(committed, abs=1e-6)
     assert chunk[3:] != pytest.approx(0.5, abs=0.05)
     assert (driver(policy, seed=1)(obs, committed) == chunk).all()
-    with pytest.raises(InvalidArgument, match="without --dagger"):
-        driver(FlowPolicy(TASK, 18, 3, channels=16, blocks=1, history=2), seed=1)
+
+
+def test_what_cannot_be_relabelled_is_refused_before_training(data: Path, tmp_path: Path) -> None:
+    arguments = ["--data", data, "--out", tmp_path / "out", "--steps", 2, *TINY, "--dagger", 1]
+    assert "without --dagger" in refusal(run(*arguments, "--history", 2))
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(InvalidArgument, match=r"Pendulum-v1 has no expert that looks ahead"):
+        check_relabelling(FlowPolicy("gymnasium:Pendulum-v1", 3, 1, channels=16, blocks=1))
 
 
 def test_training_goes_on_from_a_checkpoint_with_its_normalisation(data: Path, tmp_path: Path) -> None:

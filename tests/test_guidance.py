@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from oracle import (
     DOUBLE,
     PATHS,
+    Counted,
     golden,
     isotropic,
     relative_error,
@@ -26,26 +27,6 @@ INSIDE = st.floats(0.001, 0.999)
 DTYPES = [torch.float32, torch.float64, torch.bfloat16]
 
 
-class CountedCalls(torch.autograd.Function):
-    """The identity; it counts how often it is evaluated and how often a gradient runs back through it."""
-
-    forwards = vjps = 0
-
-    @staticmethod
-    def forward(x: Tensor) -> Tensor:
-        CountedCalls.forwards += 1
-        return x.clone()
-
-    @staticmethod
-    def setup_context(ctx, inputs, output) -> None:
-        pass
-
-    @staticmethod
-    def backward(ctx, *gradients: Tensor) -> Tensor:
-        CountedCalls.vjps += 1
-        return gradients[0]
-
-
 class Network(nn.Module):
     """A small random velocity field over chunks [B, 6, 2], curved in x and tau, with trainable weights."""
 
@@ -61,7 +42,7 @@ class Network(nn.Module):
 
     def forward(self, x: Tensor, tau) -> Tensor:
         time = torch.as_tensor(tau, dtype=x.dtype).expand(len(x))[:, None]
-        return CountedCalls.apply(self.layers(torch.cat([x.flatten(1), time], 1)).reshape(x.shape))
+        return Counted.apply(self.layers(torch.cat([x.flatten(1), time], 1)).reshape(x.shape))
 
 
 def network_inputs(dtype: torch.dtype = DOUBLE) -> tuple[Tensor, SoftMask]:
@@ -205,9 +186,9 @@ def test_no_graph_is_left_and_no_parameter_touched(mode, jacobian: str, trainabl
 def test_a_step_costs_one_forward_and_at_most_one_vjp(jacobian: str, vjps: int) -> None:
     x, mask = network_inputs()
     guided = guide(from_velocity(Network()), mask, max_weight=5.0, jacobian=jacobian)
-    CountedCalls.forwards = CountedCalls.vjps = 0
+    Counted.clear()
     sample(guided, x, 7)
-    assert (CountedCalls.forwards, CountedCalls.vjps) == (7, vjps)
+    assert (Counted.forwards, Counted.vjps) == (7, vjps)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from oracle import DOUBLE, Matrix
+from oracle import DOUBLE, Counted, Matrix
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
@@ -34,26 +34,6 @@ Z = torch.randn(BATCH, SIZE, generator=DRAW, dtype=DOUBLE)
 MEASURED = LinearMeasurement(Matrix(A), Y, 0.09)
 TAU, NEXT = 0.4, 0.55
 PLAIN = DDIM(1.0)
-
-
-class Counted(torch.autograd.Function):
-    """The identity; it counts how often it is evaluated and how often a gradient runs back through it."""
-
-    forwards = vjps = 0
-
-    @staticmethod
-    def forward(x: Tensor) -> Tensor:
-        Counted.forwards += 1
-        return x.clone()
-
-    @staticmethod
-    def setup_context(ctx, inputs, output) -> None:
-        pass
-
-    @staticmethod
-    def backward(ctx, *gradients: Tensor) -> Tensor:
-        Counted.vjps += 1
-        return gradients[0]
 
 
 class Denoiser(nn.Module):
@@ -230,7 +210,7 @@ def test_no_graph_is_left_and_no_parameter_touched(name: str, mode) -> None:
 @members
 def test_a_step_costs_what_is_written(name: str) -> None:
     prior, member = network(counted=True), FAMILY[name]
-    Counted.forwards = Counted.vjps = 0
+    Counted.clear()
     member.step(prior, MEASURED, Z)
     assert (Counted.forwards, Counted.vjps) == (member.forwards, member.vjps)
 

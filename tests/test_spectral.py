@@ -204,6 +204,17 @@ def test_time_travel_walks_each_stretch_again() -> None:
     assert seen == [0, 1, 2, 1, 2, 3, 4, 3, 4, 5, 6, 5, 6, 7, 8, 7, 8, 9]
 
 
+def test_the_noise_has_the_precision_of_y() -> None:
+    spectrum = DDRM(problem(0.3)).spectrum
+    observed = spectrum.observed
+    torch.testing.assert_close(
+        spectrum.nsr[observed] * spectrum.svd.values.to(DOUBLE)[observed],
+        torch.full((2,), 0.3, dtype=DOUBLE),
+        rtol=1e-14,
+        atol=0.0,
+    )
+
+
 def test_what_spectral_methods_cannot_use_is_refused_in_one_line() -> None:
     measurement, prior = problem(0.3), correlated(STRAIGHT)
     with pytest.raises(InvalidArgument, match="one number"):

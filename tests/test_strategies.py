@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from oracle import Counted
 from point_mass import GaussianPolicy, GaussianPrior
 from torch import Tensor
 
@@ -15,27 +16,6 @@ from rtc.runtime.controller import ChunkController, Request
 from rtc.runtime.strategies import STRATEGIES, Oracle, Strategy, make_strategy
 
 HORIZON = 8
-
-
-class Counted(torch.autograd.Function):
-    """The identity; counts how often it is run and how often it is differentiated."""
-
-    forwards = 0
-    backwards = 0
-
-    @staticmethod
-    def forward(x: Tensor) -> Tensor:
-        Counted.forwards += 1
-        return x.clone()
-
-    @staticmethod
-    def setup_context(ctx, inputs, output) -> None:
-        pass
-
-    @staticmethod
-    def backward(ctx, gradient: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        Counted.backwards += 1
-        return gradient
 
 
 class CountedPolicy(GaussianPolicy):
@@ -238,9 +218,28 @@ def test_rows_beyond_the_plan_and_beyond_the_mask_end_are_free() -> None:
 )
 def test_the_reported_cost_is_what_ran(name, options, requests, vjps) -> None:
     strategy = make_strategy(name, CountedPolicy(), num_steps=6, **options)
-    Counted.forwards = Counted.backwards = 0
+    Counted.clear()
     _, info = infer(strategy, requests)
-    assert (info.network_calls, info.vjps) == (Counted.forwards, Counted.backwards) == (6, vjps)
+    assert (info.network_calls, info.vjps) == (Counted.forwards, Counted.vjps) == (6, vjps)
+
+
+class LookingPolicy(GaussianPolicy):
+    """Sees a dict with an image; its law is that of the state."""
+
+    def condition(self, obs: dict[str, Tensor]) -> Prior:  # pyright: ignore[reportIncompatibleMethodOverride]
+        assert obs["front"].dtype == torch.uint8
+        return super().condition(obs["state"])
+
+
+@pytest.mark.parametrize("name", ["naive", "synchronous", "ensemble", "realtime"])
+def test_with_images_the_chunks_and_their_accounts_are_those_of_the_states(name: str) -> None:
+    state, noise, requests = observations(3), gaussian_noise(3), [request(), None, request()]
+    seen = {"state": state, "front": np.zeros((3, 4, 4, 3), np.uint8)}
+    chunks, info = make_strategy(name, LookingPolicy())(seen, requests, noise)
+    expected, plain = make_strategy(name, GaussianPolicy())(state, requests, noise)
+    np.testing.assert_array_equal(chunks, expected)
+    assert info.guided.tolist() == plain.guided.tolist()
+    assert len(info.guided) == len(info.nonfinite_step) == 3
 
 
 @pytest.mark.parametrize("name", STRATEGIES)

@@ -18,6 +18,7 @@ from rtc.cli.build import make_env
 from rtc.demonstrations import Recording
 from rtc.errors import InvalidArgument
 
+OUTSIDE_NOISE = 0.1  # standard deviation, action units: what is executed beside what is meant
 SPREAD_EPISODES = 8  # whose every label is drawn again eight times, to measure the spread
 
 
@@ -81,21 +82,21 @@ def _spread(task: str, recipe: Recipe, seeds: list[int]) -> np.ndarray:
 def _outside(task: str, recipe: Recipe, cameras: list[str]) -> Source:
     if cameras:
         raise InvalidArgument(f"{task} is recorded without images; leave --cameras away")
-    expert = type(outside_expert(task))
+    outside_expert(task)  # says if there is none
     env = make_env(task)
     observed, commanded = (space.shape or () for space in (env.observation_space, env.action_space))
     env.close()
     return Source(
         task,
-        expert=f"{expert.__module__}.{expert.__qualname__}",
+        expert="metaworld.policies",
         instruction=task.partition(":")[2],
-        fps=env.metadata["control_hz"],
+        fps=round(env.metadata["control_hz"]),
         state_names=[f"state.{number}" for number in range(*observed)],
         action_names=[f"action.{number}" for number in range(*commanded)],
-        recipe={"horizon": recipe.horizon},
+        recipe={"horizon": recipe.horizon, "noise": OUTSIDE_NOISE},
         record=partial(_record_outside, task, recipe.horizon),
     )
 
 
 def _record_outside(task: str, horizon: int, seeds: list[int]) -> Recording:
-    return record_outside(task, seeds, horizon)
+    return record_outside(task, seeds, horizon, OUTSIDE_NOISE)

@@ -18,7 +18,6 @@ from rtc.cli.progress import progress
 from rtc.cli.provenance import commit
 from rtc.cli.restore_output import Restored, print_lists, report, write_all
 from rtc.cli.restore_plan import (
-    can_use,
     check_extra,
     check_folder,
     chosen_methods,
@@ -30,7 +29,6 @@ from rtc.errors import RtcError
 from rtc.inverse.counting import CountingPrior
 from rtc.inverse.images.known import ImagePrior, image_prior
 from rtc.inverse.methods.problem import Method, Problem
-from rtc.inverse.methods.table import named_method
 from rtc.inverse.quality import data_residual, psnr, ssim
 from rtc.measurement import LinearMeasurement
 
@@ -109,15 +107,12 @@ def restore(**options: Any) -> None:
     if options["out"] is None:
         raise click.UsageError("Missing option '--out'.")
     check_extra()
-    names = chosen_methods(options["method"], options["methods"])
     check_folder(options["out"], options["force"])
     code = commit()
     known = image_prior(options["prior_name"], options["label"], options["guidance"])
     truth = load_truth(options["image"], known, options["seed"])
     measurement = measure(truth, known, options["operator_name"], options["noise"], options["seed"])
-    if options["methods"] == ["all"]:
-        names = [name for name in names if can_use(name, measurement)]
-    methods = {name: named_method(name, measurement) for name in names}
+    methods = chosen_methods(options["method"], options["methods"], measurement)
     knobs = read_knobs(options["knobs"], methods)
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     results = list(run_all(methods, knobs, known, truth, measurement, options, console))

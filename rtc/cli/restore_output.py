@@ -49,9 +49,9 @@ def write_all(
     if (out / RESULTS).exists():
         for name in read_json(out / RESULTS).get("files", []):
             (out / Path(name).name).unlink(missing_ok=True)
-    picture = as_array(shown(measurement, known, truth))
+    seen = shown(measurement, known, truth)
     write_image(out / "truth.png", truth)
-    write_image(out / "measurement.png", shown(measurement, known, truth))
+    write_image(out / "measurement.png", seen)
     panels = []
     for result in results:
         if result.image is None:
@@ -63,7 +63,7 @@ def write_all(
         f"{options['operator_name']}, $\\sigma_y$ = {options['noise']:g}, prior {options['prior_name']}, "
         f"{options['steps']} network calls, seed {options['seed']}"
     )
-    write_contact_sheet(out / "sheet.png", heading, as_array(truth), picture, panels)
+    write_contact_sheet(out / "sheet.png", heading, as_array(truth), as_array(seen), panels)
     files = ["truth.png", "measurement.png", "sheet.png", RESULTS]
     files += [f"{result.name}.png" for result in results if result.image is not None]
     settings = {name: value for name, value in options.items() if name not in ("out", "force", "listing")}

@@ -10,12 +10,12 @@ import torch
 from torch import Generator, Tensor
 
 from rtc.cli.image_file import read_image
-from rtc.errors import InvalidArgument, OutputExists, RtcError, Unsupported
+from rtc.errors import InvalidArgument, OutputExists, RtcError
 from rtc.inverse.catalogue import named_operator
 from rtc.inverse.images.digits import held_out_digits
 from rtc.inverse.images.known import ImagePrior
 from rtc.inverse.methods.problem import Method
-from rtc.inverse.methods.table import METHODS, named_method
+from rtc.inverse.methods.table import named_method, usable
 from rtc.kernel import normal
 from rtc.measurement import LinearMeasurement
 
@@ -31,25 +31,18 @@ def check_extra() -> None:
         raise RtcError(f"{', '.join(missing)} is not installed; pip install 'rtc[images]' brings it.")
 
 
-def chosen_methods(method: str | None, methods: list[str] | None) -> list[str]:
-    """The names asked for. Raises InvalidArgument for both options, or an unknown name."""
+def chosen_methods(
+    method: str | None, methods: list[str] | None, measurement: LinearMeasurement
+) -> dict[str, Method]:
+    """The methods asked for, by name; "all": those that can use the measurement.
+
+    Raises InvalidArgument for both options or an unknown name, Unsupported for one that cannot use it.
+    """
     if method is not None and methods is not None:
         raise InvalidArgument("--method and --methods are both given; give one of them.")
     names = methods or [method or "pigdm"]
-    names = list(METHODS) if names == ["all"] else names
-    for name in names:
-        if name not in METHODS:
-            raise InvalidArgument(f"there is no method {name!r}; choose from {', '.join(METHODS)}.")
-    return names
-
-
-def can_use(name: str, measurement: LinearMeasurement) -> bool:
-    """Whether a method can use the measurement."""
-    try:
-        named_method(name, measurement)
-    except Unsupported:
-        return False
-    return True
+    names = usable(measurement) if names == ["all"] else names
+    return {name: named_method(name, measurement) for name in names}
 
 
 def check_folder(out: Path, force: bool) -> None:

@@ -25,7 +25,7 @@ from rtc.cli.train_options import (
     training_options,
 )
 from rtc.cli.train_policy import Rows, rows_of, split, start
-from rtc.cli.train_rollouts import relabelled, success_without_delay
+from rtc.cli.train_rollouts import check_relabelling, relabelled, success_without_delay
 from rtc.distributed import rank
 
 RELABELLED = "relabelled"  # the folder of DAgger's rounds, gone when the checkpoint is finished
@@ -46,6 +46,8 @@ def train(task: str, data: Path, options: TrainOptions, shape: PolicyOptions, ho
     recipe = options.recipe(TrainingRecipe, **asdict(how))
     device = options.start()
     policy, demonstrations, manifest = start(check_task(task), data, shape)
+    if recipe.dagger:
+        check_relabelling(policy)
     train_set, held_out = split(demonstrations, policy, recipe.validation, normalise=shape.origin is None)
     begin(options.out, options.force)
     training = Training(policy, recipe, device)

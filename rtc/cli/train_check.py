@@ -15,7 +15,7 @@ from policies.checkpoint import load_policy
 from policies.flow import FlowPolicy
 from policies.training import Training, TrainingRecipe
 from rtc.cli.build import make_env
-from rtc.cli.demos import expert_env
+from rtc.cli.demos_source import expert_env
 from rtc.cli.progress import progress
 from rtc.cli.train_loop import finish, fit, screen
 from rtc.cli.train_policy import split

@@ -16,7 +16,8 @@ from huggingface_hub import PyTorchModelHubMixin
 from rich.console import Console
 from torch import nn
 
-from policies.checkpoint import CONFIG, WEIGHTS, halve
+from policies.checkpoint import halve
+from rtc.checkpoint import CONFIG, WEIGHTS
 from rtc.cli.progress import progress
 from rtc.cli.provenance import machine, versions
 from rtc.cli.train_log import Log

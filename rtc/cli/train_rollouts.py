@@ -14,7 +14,7 @@ from torch import nn
 from envs.demos import Act, Recipe, record_episodes
 from policies.flow import FlowPolicy
 from rtc.cli.build import make_env
-from rtc.cli.demos import expert_env
+from rtc.cli.demos_source import expert_env
 from rtc.demonstrations import Demonstrations
 from rtc.distributed import rank, wait_for_all
 from rtc.errors import InvalidArgument
@@ -59,8 +59,7 @@ def relabelled(
     """Round `number` >= 1 of DAgger: `episodes` driven by the policy and labelled by the task's expert.
 
     What a process that was killed has recorded is in `folder` and is not recorded again. recorded: the
-    manifest of the first demonstrations, whose recipe is used. Raises InvalidArgument for a task without an
-    expert that looks ahead, or a policy that looks back.
+    manifest of the first demonstrations, whose recipe is used. See `check_relabelling`.
     """
     assert isinstance(network, FlowPolicy)
     if rank() == 0 and not shard_path(folder, number).exists():
@@ -75,16 +74,18 @@ def relabelled(
     return read_shard(folder, number).demonstrations()
 
 
-def driver(policy: FlowPolicy, seed: int) -> Act:
-    """The policy as what drives a recording; it is told what is committed if it was trained on prefixes.
-
-    Raises InvalidArgument for one that looks back.
-    """
+def check_relabelling(policy: FlowPolicy) -> None:
+    """Raise InvalidArgument for a policy that looks back, or whose task has no expert that looks ahead."""
     if policy.history > 1:
         raise InvalidArgument(
             f"the policy looks back on {policy.history} observations, but relabelling shows it one: "
             "train with --history 1, or without --dagger"
         )
+    expert_env(policy.task).close()
+
+
+def driver(policy: FlowPolicy, seed: int) -> Act:
+    """The policy as what drives a recording; it is told what is committed if it was trained on prefixes."""
     device = policy.obs_mean.device
     generator = torch.Generator().manual_seed(seed)
 

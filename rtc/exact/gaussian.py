@@ -10,12 +10,13 @@ from torch import Generator, Tensor
 
 from rtc.errors import InvalidArgument
 from rtc.exact.conditioning import Conditioning, condition
+from rtc.exact.likelihood import ExactPrior
 from rtc.exact.spectrum import spectrum
 from rtc.kernel import normal
 from rtc.path import STRAIGHT, Path, Time, spread
 
 
-class GaussianPrior:
+class GaussianPrior(ExactPrior):
     """x1 ~ N(mean, cov), exactly; points are [*batch, *event], and d is the number of values in an event.
 
     mean: [*event]. cov: [d, d] over the flattened event, or a number v for v I, which costs O(d) only;
@@ -89,18 +90,6 @@ class GaussianPrior:
     ) -> Float[Tensor, ""]:
         """log p(y)."""
         return self._condition(a, y, noise_variance).log_densities()[0, 0]
-
-    def log_likelihood_at(
-        self,
-        x: Float[Tensor, "..."],
-        tau: Time,
-        a: Float[Tensor, "..."],
-        y: Float[Tensor, "..."],
-        noise_variance: Time,
-    ) -> Float[Tensor, "*batch"]:
-        """log p_tau(y | x) = log p_tau(x | y) - log p_tau(x) + log p(y), by Bayes. Differentiable in x."""
-        ratio = self.posterior(a, y, noise_variance).log_density(x, tau) - self.log_density(x, tau)
-        return ratio + self.log_evidence(a, y, noise_variance).to(x)
 
     def sample(self, count: int, generator: Generator | None = None) -> Float[Tensor, "{count} *event"]:
         """Independent draws of x1."""

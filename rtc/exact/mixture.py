@@ -20,12 +20,13 @@ from torch import Generator, Tensor
 
 from rtc.errors import InvalidArgument
 from rtc.exact.conditioning import Conditioning, condition
+from rtc.exact.likelihood import ExactPrior
 from rtc.exact.spectrum import spectrum
 from rtc.kernel import normal
 from rtc.path import STRAIGHT, Path, Time, spread
 
 
-class MixturePrior:
+class MixturePrior(ExactPrior):
     """x1 ~ sum_k weights_k N(means_k, covs_k), exactly; points are [*batch, d].
 
     ```
@@ -146,18 +147,6 @@ class MixturePrior:
         """log p(y). Arguments as in `posterior`."""
         given = self._condition(a, y, noise_variance)
         return (self._grouped_log_weights() + given.log_densities()).logsumexp((0, 1))
-
-    def log_likelihood_at(
-        self,
-        x: Float[Tensor, "*batch d"],
-        tau: Time,
-        a: Float[Tensor, "..."],
-        y: Float[Tensor, "..."],
-        noise_variance: Time,
-    ) -> Float[Tensor, "*batch"]:
-        """log p_tau(y | x) = log p_tau(x | y) - log p_tau(x) + log p(y), by Bayes. Differentiable in x."""
-        ratio = self.posterior(a, y, noise_variance).log_density(x, tau) - self.log_density(x, tau)
-        return ratio + self.log_evidence(a, y, noise_variance).to(x)
 
     def sample(self, count: int, generator: Generator | None = None) -> Float[Tensor, "{count} d"]:
         """Independent draws of x1."""

@@ -68,7 +68,7 @@ def spectrum(measurement: LinearMeasurement) -> Spectrum:
 
     Raises Unsupported for an operator without an SVD, InvalidArgument if the noise is not one number.
     """
-    operator, variance = measurement.operator, torch.as_tensor(measurement.noise_variance)
+    operator, variance = measurement.operator, measurement.noise_variance_like(measurement.y)
     if not isinstance(operator, Decomposed):
         raise Unsupported(
             f"{type(operator).__name__} has no svd(), and this method works on singular values; "
@@ -82,7 +82,7 @@ def spectrum(measurement: LinearMeasurement) -> Spectrum:
     svd = operator.svd()
     values = svd.values.to(measurement.y)
     data = divide(svd.u_t(measurement.y), values)
-    return Spectrum(svd, data, divide(torch.full_like(values, math.sqrt(variance)), values), values > 0.0)
+    return Spectrum(svd, data, divide(variance.reshape(()).sqrt().expand_as(values), values), values > 0.0)
 
 
 @dataclass(frozen=True, eq=False)

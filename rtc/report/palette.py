@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 # Okabe & Ito 2008 (and a grey): told apart with any colour vision.
-_KNOWN = {"synchronous": "#555555", "naive": "#D55E00", "realtime": "#0072B2"}
-_FREE = ("#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+_KNOWN = {
+    "synchronous": "#555555",
+    "naive": "#D55E00",
+    "ensemble": "#E69F00",
+    "realtime": "#0072B2",
+    "conditioned": "#009E73",
+    "oracle": "#CC79A7",
+}
+_FREE = ("#56B4E9", "#000000")
 
 
 def colour(strategy: str) -> str:

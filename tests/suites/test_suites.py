@@ -18,6 +18,7 @@ from envs.outside_demos import expert_succeeds, record_outside
 from envs.render import choose_backend
 from policies.flow import FlowPolicy
 from rtc.cli import main
+from rtc.dataset import read_demonstrations
 from rtc.errors import InvalidArgument, RenderUnavailable
 from rtc.runtime.latency import ConstantDelay
 from rtc.runtime.rollout import rollout
@@ -194,3 +195,20 @@ def test_the_command_line_runs_a_suite_by_its_name(tmp_path: Path) -> None:
     document = json.loads((tmp_path / "out" / "results.json").read_text())
     assert document["tick_seconds"] == pytest.approx(1 / 80)
     assert [cell["episodes"][0]["ticks"] for cell in document["cells"]] == [500, 500]
+
+
+def test_the_command_line_records_the_experts_that_meta_world_ships(tmp_path: Path) -> None:
+    command = ["demos", "--env", REACH, "--episodes", "3", "--seed", "7", "--format", "plain"]
+    result = CliRunner().invoke(main, [*command, "--workers", "1", "--out", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    assert "succeeded in 100.0 % of them (modes: script 3)" in result.stderr
+    assert "variance" not in result.stderr  # it cannot be measured in a world that is not copied
+    data, manifest = read_demonstrations(tmp_path, REACH, horizon=16)
+    expected = record_outside(REACH, [7, 8, 9], 16).demonstrations()
+    np.testing.assert_array_equal(data.chunks, expected.chunks)
+    np.testing.assert_array_equal(data.obs, expected.obs)
+    assert manifest["expert"] == "metaworld.policies"
+    assert manifest["recipe"] == {"horizon": 16, "noise": 0.1}
+    assert (manifest["task"], manifest["spread"]) == (REACH, None)
+    refused = CliRunner().invoke(main, ["demos", "--env", PUSHT, "--out", str(tmp_path / "pusht")])
+    assert (refused.exit_code, "ships no expert" in refused.stderr) == (2, True)

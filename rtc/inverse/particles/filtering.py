@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-import torch
 from torch import Generator, Tensor
 
 from rtc.errors import InvalidArgument, Unsupported
@@ -123,10 +122,7 @@ class ObservedFilter:
     def move(self, carried: Carried, level: Level, generator: Generator | None) -> tuple[Tensor, float]:
         """A draw from N(ahead, v I) given y_next: one from the unconditional law, moved as its y demands."""
         kernel, alpha2, y = self._next(level)
-        v, noise_variance = (
-            kernel.noise**2,
-            alpha2 * torch.as_tensor(self.measurement.noise_variance, dtype=y.dtype),
-        )
+        v, noise_variance = kernel.noise**2, alpha2 * self.measurement.noise_variance_like(y)
         x = carried.ahead + kernel.noise * normal(carried.ahead, generator)
         observed = self.operator.forward(x)
         observed = observed + noise_variance.sqrt().to(x) * normal(observed, generator)

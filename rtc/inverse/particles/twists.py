@@ -110,8 +110,7 @@ def tweedie_twist(measurement: LinearMeasurement, path: Path) -> Twist:
             operator.forward(pullback(operator.adjoint(unit.expand_as(residual)))).flatten(1)
             for unit in units
         ]
-        scale = torch.as_tensor(measurement.noise_variance, dtype=flat.dtype, device=flat.device)
-        scale = scale.expand(residual.shape[1:]).flatten().sqrt()
+        scale = measurement.noise_variance_like(flat).expand(residual.shape[1:]).flatten().sqrt()
         covariance = torch.stack(rows, 1) * float(tweedie_gain(path, tau))
         covariance = covariance / (scale * scale[:, None])  # in units of the noise
         values, axes = torch.linalg.eigh(0.5 * (covariance + covariance.mT))

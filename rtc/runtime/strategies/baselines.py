@@ -27,7 +27,7 @@ class Naive(Flow):
         """Sample from the policy; the requests do not matter."""
         prior = self.condition(obs)
         chunks, nonfinite_step = self.draw(prior, noise)
-        return chunks, InferenceInfo(prior.calls, 0, np.zeros(len(obs), bool), nonfinite_step)
+        return chunks, InferenceInfo(prior.calls, 0, np.zeros(len(requests), bool), nonfinite_step)
 
 
 @dataclass(frozen=True)
