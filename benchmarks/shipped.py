@@ -28,26 +28,26 @@ class Made(NamedTuple):
     prefix_steps: of the second training, on prefixes, which begins from the first; 0: none is shipped.
     """
 
-    episodes: int = 4000
-    offset: float = 0.1
-    white: float = 0.05
-    steps: int = 3000
-    prefix_steps: int = 2500
+    episodes: int
+    offset: float
+    white: float
+    steps: int
+    prefix_steps: int = 0
 
 
 MADE = {
-    "ReachPastPost-v0": Made(9000, 0.3, 0.2, 5000),
-    "ReachPastPostPosition-v0": Made(6000, 0.1, 0.07, 3000, 0),
-    "Catch-v0": Made(),
-    "CatchPosition-v0": Made(prefix_steps=0),
-    "Peg-v0": Made(steps=4000),
-    "PegPosition-v0": Made(prefix_steps=0),
-    "Conveyor-v0": Made(),
-    "ConveyorPosition-v0": Made(prefix_steps=0),
-    "SwingingBar-v0": Made(4000, 0.3, 0.2, 5000),
-    "SwingingBarPosition-v0": Made(prefix_steps=0),
-    "Tray-v0": Made(),
-    "TrayPosition-v0": Made(prefix_steps=0),
+    "ReachPastPost-v0": Made(9000, 0.3, 0.2, 5000, 2500),
+    "ReachPastPostPosition-v0": Made(6000, 0.1, 0.07, 3000),
+    "Catch-v0": Made(4000, 0.1, 0.05, 3000, 2500),
+    "CatchPosition-v0": Made(2500, 0.03, 0.02, 2500),
+    "Peg-v0": Made(4000, 0.1, 0.05, 4000, 2500),
+    "PegPosition-v0": Made(2500, 0.02, 0.01, 3000),
+    "Conveyor-v0": Made(4000, 0.03, 0.015, 4000, 2500),
+    "ConveyorPosition-v0": Made(2500, 0.02, 0.01, 2500),
+    "SwingingBar-v0": Made(4000, 0.3, 0.2, 5000, 2500),
+    "SwingingBarPosition-v0": Made(2500, 0.1, 0.05, 2500),
+    "Tray-v0": Made(4000, 0.1, 0.07, 3000, 2500),
+    "TrayPosition-v0": Made(2500, 0.05, 0.03, 2500),
 }
 
 
@@ -60,7 +60,7 @@ def train(task: str, out: Path, threads: int, *arguments: object) -> None:
     """Train unless the checkpoint is finished, and ship it."""
     if not (out / "recipe.json").exists():
         fast = ("--bfloat16", "--compile", "--threads", threads, "--half")
-        judged = ("--evaluate-every", 500, "--evaluate-episodes", 128)
+        judged = ("--evaluate-every", 1000, "--evaluate-episodes", 128)
         rtc("train", "--task", task, "--data", OUT / "demos" / task, "--out", out, *fast, *judged, *arguments)
     shipped = shipped_checkpoint(task, prefix=out.name.endswith("-prefix"))
     shutil.copytree(out, shipped, ignore=shutil.ignore_patterns("tensorboard"), dirs_exist_ok=True)

@@ -154,7 +154,10 @@ def test_json_is_all_that_stdout_holds(checkpoint: Path, tmp_path: Path) -> None
     ("words", "expected"),
     [
         (["--task", "Reach-v7"], [TASK, "ReachPastPostPosition-v0"]),
-        (["--strategies", "naive,psychic"], ["psychic", "synchronous, naive, ensemble, realtime, conditioned, oracle"]),
+        (
+            ["--strategies", "naive,psychic"],
+            ["psychic", "synchronous, naive, ensemble, realtime, conditioned, oracle"],
+        ),
         (["--strategies", "naive,,realtime"], ["no list of names"]),
         (["--delays", "0,9"], ["d <= s <= H - d", "H = 16", "d <= 8"]),
         (["--delays", "6", "--execution-horizon", "12"], ["d <= s <= H - d", "s <= 10"]),
