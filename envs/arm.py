@@ -31,8 +31,8 @@ def load_model(task: str, control: Control) -> mujoco.MjModel:
     """Compile a task's model once per process; it is read-only and shared by all its environments.
 
     It is made of the room, its cameras, `assets/<task>/scene.xml`, the arm with `assets/<task>/tool.xml` in
-    its hand, and the drive; a file of the task stands in for the shared one of the same name. What moves in the
-    scene has its joints before the arm's.
+    its hand, and the drive; a file of the task stands in for the shared one of the same name. What moves in
+    the scene has its joints before the arm's.
     Raises Unsupported where the installed MuJoCo lacks something that the task needs.
     """
     drive = f"drive_{control}.xml"
