@@ -19,6 +19,7 @@ def vjp(function: Callable[..., Any], *primals: Tensor) -> tuple[Any, Callable[.
     if not (torch.is_inference_mode_enabled() and _inference_mode_hides_derivatives()):
         value, pullback, *_ = torch.func.vjp(function, *primals)
         return value, pullback
+    pullback: Any
     with torch.inference_mode(False):
         value, pullback, *_ = torch.func.vjp(function, *(primal.clone() for primal in primals))
 

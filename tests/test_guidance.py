@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -42,7 +43,8 @@ class Network(nn.Module):
 
     def forward(self, x: Tensor, tau) -> Tensor:
         time = torch.as_tensor(tau, dtype=x.dtype).expand(len(x))[:, None]
-        return Counted.apply(self.layers(torch.cat([x.flatten(1), time], 1)).reshape(x.shape))
+        counted: Any = Counted.apply(self.layers(torch.cat([x.flatten(1), time], 1)).reshape(x.shape))
+        return counted
 
 
 def network_inputs(dtype: torch.dtype = DOUBLE) -> tuple[Tensor, SoftMask]:

@@ -50,7 +50,7 @@ class Denoiser(nn.Module):
 
     def forward(self, x: Tensor, tau: Any) -> Tensor:
         noise = torch.as_tensor(tau, dtype=x.dtype).expand(len(x))[:, None]
-        out = 0.6 * x + self.layers(torch.cat([x, noise], 1))
+        out: Any = 0.6 * x + self.layers(torch.cat([x, noise], 1))
         return Counted.apply(out) if self.counted else out
 
 

@@ -32,7 +32,8 @@ class CountingPrior:
         """The prior's own estimate."""
         images = math.prod(x.shape[: x.ndim - self._event_dims])
         self.forwards += images
-        return _Tap.apply(self._prior.denoise(x, tau), self, images)
+        counted: Any = _Tap.apply(self._prior.denoise(x, tau), self, images)
+        return counted
 
 
 class _Tap(torch.autograd.Function):
