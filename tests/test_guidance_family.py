@@ -50,8 +50,11 @@ class Denoiser(nn.Module):
 
     def forward(self, x: Tensor, tau: Any) -> Tensor:
         noise = torch.as_tensor(tau, dtype=x.dtype).expand(len(x))[:, None]
-        out: Any = 0.6 * x + self.layers(torch.cat([x, noise], 1))
-        return Counted.apply(out) if self.counted else out
+        out = 0.6 * x + self.layers(torch.cat([x, noise], 1))
+        if self.counted:
+            counted: Any = Counted.apply(out)
+            return counted
+        return out
 
 
 def network(counted: bool = False, trainable: bool = False) -> Prior:
