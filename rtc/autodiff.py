@@ -20,11 +20,12 @@ def vjp(function: Callable[..., Any], *primals: Tensor) -> tuple[Any, Callable[.
         value, pullback, *_ = torch.func.vjp(function, *primals)
         return value, pullback
     pullback: Any
-    with torch.inference_mode(False):
+    graph = torch.is_grad_enabled()  # leaving inference_mode would switch gradients on
+    with torch.inference_mode(False), torch.set_grad_enabled(graph):
         value, pullback, *_ = torch.func.vjp(function, *(primal.clone() for primal in primals))
 
     def outside(*cotangents: Tensor) -> tuple[Tensor, ...]:
-        with torch.inference_mode(False):
+        with torch.inference_mode(False), torch.set_grad_enabled(graph):
             return pullback(*(cotangent.clone() for cotangent in cotangents))
 
     return value, outside

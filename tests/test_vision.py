@@ -43,8 +43,9 @@ def test_what_only_the_image_tells_is_learnt(network: str) -> None:
     state, chunks = torch.zeros(64, OBS), side[:, None, None].expand(64, HORIZON, ACTION)
     recipe = TrainingRecipe(steps=80, batch_size=32, warmup=10, learning_rate=5e-3, ema_decay=0.9)
     training = Training(seeing(network), recipe)
+    valid, committed = torch.ones(64, HORIZON, dtype=torch.bool), torch.zeros(64, dtype=torch.int64)
     for _ in range(recipe.steps):
-        training.advance(state, chunks, torch.ones(64, HORIZON, dtype=torch.bool), images)
+        training.advance(state, chunks, valid, committed, images)
     policy = training.average
     assert isinstance(policy, FlowPolicy)
     guess = policy.condition({"state": state, "front": images}).denoise(torch.zeros_like(chunks), 0.1)
