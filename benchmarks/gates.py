@@ -28,7 +28,7 @@ from policies.checkpoint import shipped_checkpoint
 from rtc.cli.build import Builder, make_env
 from rtc.cli.provenance import available_cores, commit, machine
 from rtc.report.statistics import success_rate
-from rtc.serialise import write_json
+from rtc.serialise import read_json, write_json
 from rtc.sweep import Cell, Shard, in_workers, run_shard
 
 LATENESS = (0, 2, 4, 6, 8)
@@ -110,8 +110,12 @@ def rollout_speed(shard: Shard) -> float:
 
 
 def spread(task: str, builder: Builder) -> list[float]:
-    """Variance of chunks given the state, for each number of an action, in units of the policy's variance."""
-    variance = conditional_variance(partial(arm_task, task), list(SPREAD_SEEDS), Recipe())
+    """Variance of chunks given the state, for each number of an action, in units of the policy's variance.
+
+    With the recipe that the policy's demonstrations were recorded by.
+    """
+    recipe = Recipe(**read_json(builder.folder / "recipe.json")["data"]["recipe"])
+    variance = conditional_variance(partial(arm_task, task), list(SPREAD_SEEDS), recipe)
     return (variance / np.square(builder.policy.action_std.numpy())).tolist()
 
 
