@@ -36,7 +36,9 @@ class Recipe:
     """How demonstrations are made; every field is written into the data set's manifest.
 
     `max_prefix` and `max_executed` are ticks; `corrupted` is the chance that a prefix is disturbed by a
-    constant offset and by white noise with these standard deviations in action units.
+    constant offset and by white noise with these standard deviations in action units. `paused` is the chance
+    that the robot has waited without an action, for up to `max_executed` ticks, before it is labelled: then the
+    data know where a robot is that stops and thinks.
     """
 
     horizon: int = 16
@@ -45,6 +47,7 @@ class Recipe:
     corrupted: float = 0.5
     offset: float = 0.3
     white: float = 0.2
+    paused: float = 0.0
 
 
 def foresee(env: ArmTask, expert: Expert, prefix: Plan, horizon: int) -> Plan:
@@ -85,7 +88,25 @@ def record_episode(
     plan = np.zeros((0, env.drive.size))
     seen, actions, replanned, labels, committed = [], [], [], [], []
     over = False
+
+    def play(chunk: Plan, labelled: bool) -> None:
+        nonlocal obs, info, over
+        for row, action in enumerate(chunk):
+            seen.append(obs)
+            actions.append(action)
+            replanned.append(labelled and row == 0)
+            obs, _, terminated, truncated, info = env.step(action)
+            over = terminated or truncated
+            if over:
+                return
+
     while not over:
+        if recipe.paused and actions and random.random() < recipe.paused:
+            rest = actions[-1] if env.drive.starvation == "hold" else np.zeros(env.drive.size)
+            play(np.tile(rest, (random.integers(1, recipe.max_executed + 1), 1)), labelled=False)
+            plan = plan[:0]
+            if over:
+                break
         if on_instant is not None:
             on_instant(plan)
         prefix = committed_prefix(plan, recipe, random)
@@ -96,14 +117,7 @@ def record_episode(
         committed.append(len(prefix))
         chunk = label if act is None else np.concatenate([prefix, act(obs, prefix)[len(prefix) :]])
         executed = int(random.integers(1, recipe.max_executed + 1))
-        for row, action in enumerate(chunk[:executed]):
-            seen.append(obs)
-            actions.append(action)
-            replanned.append(row == 0)
-            obs, _, terminated, truncated, info = env.step(action)
-            over = terminated or truncated
-            if over:
-                break
+        play(chunk[:executed], labelled=True)
         plan = chunk[executed:]
     states, images = _apart(seen)
     return Recording(

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from envs.card import Control
 from envs.demos import Recipe, committed_prefix, conditional_variance, foresee, record, record_episode
 from envs.reach_past_post import ReachPastPost
 from envs.reach_past_post_expert import Expert
@@ -233,3 +234,22 @@ def test_measuring_the_spread_looks_ahead_without_a_trace() -> None:
     assert np.array_equal(watched.state, alone.state)
     assert np.array_equal(watched.chunks, alone.chunks)
     assert len(plans) == len(alone.chunks)
+
+
+@pytest.mark.parametrize("control", ["force", "position"])
+def test_a_robot_that_has_waited_is_labelled_where_it_stands(control: Control) -> None:
+    env = ReachPastPost(control=control)
+    recording = record_episode(env, 1_000_000, Recipe(paused=0.5))
+    frames = np.arange(len(recording.action))
+    last = np.maximum.accumulate(np.where(recording.replanned, frames, -1))
+    label = np.cumsum(recording.replanned) - 1
+    row = frames - last
+    played = recording.chunks[label, np.minimum(row, 15)]
+    waiting = (recording.action != played).any(1)
+    assert 0.1 < waiting.mean() < 0.6
+    for tick in np.flatnonzero(waiting):
+        rest = recording.action[tick - 1] if control == "position" else np.zeros(3)
+        assert np.array_equal(recording.action[tick], rest)
+    after = np.flatnonzero(recording.replanned[1:] & waiting[:-1]) + 1
+    assert len(after) > 2
+    assert (recording.committed[label[after]] == 0).all()  # the plan from before has lapsed

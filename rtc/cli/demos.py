@@ -123,6 +123,12 @@ def report(console: Console, path: Path, manifest: dict[str, Any]) -> None:
     default=Recipe.white,
     help="White disturbance of the same prefixes, standard deviation, action units.",
 )
+@click.option(
+    "--paused",
+    type=click.FloatRange(0, 1),
+    default=Recipe.paused,
+    help="Chance that the robot has waited without an action before it is labelled.",
+)
 @click.option("--cameras", type=NameList(), default=None, help="Record what these cameras see too.")
 @click.option(
     "--format",
@@ -142,6 +148,7 @@ def demos(
     max_prefix: int,
     offset: float,
     white: float,
+    paused: float,
     cameras: list[str] | None,
     form: str | None,
     workers: int | None,
@@ -152,7 +159,7 @@ def demos(
     An expert from outside (metaworld:NAME) acts with white noise instead, in a world that is not copied.
     An interrupted recording goes on where it stopped when the same command is given again.
     """
-    recipe = Recipe(max_prefix=max_prefix if prefix_oracle else 0, offset=offset, white=white)
+    recipe = Recipe(max_prefix=max_prefix if prefix_oracle else 0, offset=offset, white=white, paused=paused)
     source = make_source(check_task(task), recipe, cameras or [])
     form = form or ("lerobot" if find_spec("lerobot") else "plain")
     if form == "lerobot":
