@@ -37,8 +37,8 @@ class Recipe:
 
     `max_prefix` and `max_executed` are ticks; `corrupted` is the chance that a prefix is disturbed by a
     constant offset and by white noise with these standard deviations in action units. `paused` is the chance
-    that the robot has waited without an action, for up to `max_executed` ticks, before it is labelled: then the
-    data know where a robot is that stops and thinks.
+    that the robot has waited without an action, for up to `max_executed` ticks, before it is labelled: then
+    the data know where a robot is that stops and thinks.
     """
 
     horizon: int = 16
@@ -103,7 +103,8 @@ def record_episode(
     while not over:
         if recipe.paused and actions and random.random() < recipe.paused:
             rest = actions[-1] if env.drive.starvation == "hold" else np.zeros(env.drive.size)
-            play(np.tile(rest, (random.integers(1, recipe.max_executed + 1), 1)), labelled=False)
+            ticks = int(random.integers(1, recipe.max_executed + 1))
+            play(np.tile(rest, (ticks, 1)), labelled=False)
             plan = plan[:0]
             if over:
                 break
