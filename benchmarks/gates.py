@@ -130,9 +130,9 @@ def measure_expert(task: str, episodes: int) -> dict[str, Any]:
     }
 
 
-def measure(name: str, episodes: int) -> dict[str, Any]:
-    """Everything about one task and its position twin."""
-    document: dict[str, Any] = {"episodes": episodes, "commit": commit(), "machine": machine()}
+def measure(name: str, episodes: int, code: str) -> dict[str, Any]:
+    """Everything about one task and its position twin; `code` is the commit that measures."""
+    document: dict[str, Any] = {"episodes": episodes, "commit": code, "machine": machine()}
     for key, task in (("native", f"{name}-v0"), ("twin", f"{name}Position-v0")):
         builder = Builder.check(task, None)
         cells = [
@@ -165,8 +165,9 @@ def measure(name: str, episodes: int) -> dict[str, Any]:
 )
 def main(names: tuple[str, ...], episodes: int, only_report: bool) -> None:
     """Measure the gates and write their tables."""
+    code = commit()  # before the first result changes the tree
     for name in () if only_report else names or envs.CLASSES:
-        document = measure(name, episodes)
+        document = measure(name, episodes, code)
         FOLDER.mkdir(exist_ok=True)
         write_json(FOLDER / f"{name}.json", document)
         gate_tables.report(FOLDER)
