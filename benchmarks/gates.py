@@ -130,7 +130,7 @@ def measure_expert(task: str, episodes: int) -> dict[str, Any]:
     }
 
 
-def measure(name: str, episodes: int, code: str) -> dict[str, Any]:
+def measure(name: str, episodes: int, code: str | None) -> dict[str, Any]:
     """Everything about one task and its position twin; `code` is the commit that measures."""
     document: dict[str, Any] = {"episodes": episodes, "commit": code, "machine": machine()}
     for key, task in (("native", f"{name}-v0"), ("twin", f"{name}Position-v0")):
