@@ -33,13 +33,13 @@ class Expert:
         to_handles, velocity = env.handles - env.position, env.velocity
         to_handle = to_handles[self._feasible_handle(to_handles, float(velocity[1]) - env.belt_speed)]
         beside = float(np.hypot(0.5 * to_handle[0], to_handle[1]))  # along x the open fingers leave more room
-        gripped = env.gap < GRIP_GAP and abs(to_handle[1]) < 0.012 and abs(to_handle[2]) < 0.02
+        gripped = env.gap < GRIP_GAP and abs(to_handle[1]) < 0.018 and abs(to_handle[2]) < 0.02
         if gripped:
             wanted, closed = np.array([0.0, 0.0, LIFT_SPEED]), 1.0
         else:
             wanted = self._approach(to_handle, beside, RATE[env.control])
             low = float(np.clip((to_handle[2] + 0.016) / 0.006, 0.0, 1.0))
-            closed = low * float(np.clip((0.012 - beside) / 0.004, 0.0, 1.0))
+            closed = low * float(np.clip((0.016 - beside) / 0.006, 0.0, 1.0))
         wanted[1] += env.belt_speed
         force = EFFECTIVE_MASS * (wanted - velocity) / RESPONSE_TIME[env.control]
         return np.clip(np.append(env.action_for_force(force), self._fingers(env, closed)), -1.0, 1.0)
@@ -48,7 +48,7 @@ class Expert:
         """The velocity relative to the belt: towards the handle, and down on it when it is below."""
         wanted = rate * to_handle
         wanted[:2] *= min(1.0, self.speed / (float(np.linalg.norm(wanted[:2])) + 1e-9))
-        above = self.hover * np.clip((beside - 0.006) / 0.015, 0.0, 1.0)
+        above = self.hover * np.clip((beside - 0.008) / 0.015, 0.0, 1.0)
         wanted[2] = np.clip(wanted[2] + rate * above, -SINK_SPEED, LIFT_SPEED)
         return wanted
 

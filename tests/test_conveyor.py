@@ -133,7 +133,7 @@ def test_either_handle_lifts_the_bar_and_zero_speed_keeps_the_grip(handle: int) 
 
 def test_fingers_that_close_beside_a_handle_lift_nothing() -> None:
     env = still()
-    put_hand(env, env.handles[0] - [0.0, 0.014, 0.0])
+    put_hand(env, env.handles[0] - [0.0, 0.022, 0.0])
     for _ in range(15):
         env.step(np.array([0.0, 0.0, 0.0, -1.0]))
     assert env.gap < 1e-3
