@@ -21,6 +21,8 @@ JOINTS = 7
 HOME = np.array([0.0, -0.3, 0.0, -2.36, 0.0, 2.05, 0.0])  # joint angles, radians: hand down, elbow up
 SPRING, DAMPING = 400.0, 85.0  # N/m and N s/m of position control (assets/drive_position.xml)
 DRAG = 120.0  # N s/m of velocity control (assets/drive_velocity.xml)
+# kg along x, y, z, that a force on the load moves near the middle of the table: a tool of 2 kg, and the arm
+EFFECTIVE_MASS = np.array([5.0, 4.2, 6.0])
 
 ASSETS = Path(__file__).parent / "assets"
 Vector = Float[np.ndarray, "3"]

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from jaxtyping import Float
+
+from rtc.errors import InvalidArgument
 
 Control: TypeAlias = Literal["force", "velocity", "position"]
 """What an action commands of the load: a force, a velocity, or a place to which a servo draws it."""
@@ -41,13 +44,20 @@ class Drive:
         """Numbers in an action."""
         return len(self.actuators)
 
+    @cached_property
+    def _line(self) -> tuple[Float[np.ndarray, " action"], Float[np.ndarray, " action"]]:
+        return np.array(self.centre), np.array(self.scale)
+
     def command(self, action: Float[np.ndarray, " action"]) -> Float[np.ndarray, " action"]:
         """What the actuators are told, in their units."""
-        return np.asarray(self.centre) + np.asarray(self.scale) * action
+        centre, scale = self._line
+        return centre + scale * action
 
-    def action(self, command: Float[np.ndarray, " action"]) -> Float[np.ndarray, " action"]:
-        """The action that commands this; outside [-1, 1] if out of range."""
-        return (command - np.asarray(self.centre)) / np.asarray(self.scale)
+    def action(self, command: Float[np.ndarray, " first"]) -> Float[np.ndarray, " first"]:
+        """The action that commands this, or its first numbers; outside [-1, 1] if out of range."""
+        centre, scale = self._line
+        first = len(command)
+        return (command - centre[:first]) / scale[:first]
 
 
 @dataclass(frozen=True)
@@ -88,7 +98,27 @@ class Card:
 
     def document(self, control: Control) -> dict[str, Any]:
         """The card as plain data for one control mode, as an environment's metadata holds it."""
-        return asdict(self) | {"drives": None, "control": control, "action": asdict(self.drives[control])}
+        document = asdict(self)
+        drives = document.pop("drives")
+        return document | {"control": control, "action": drives[control]}
+
+    def settings(self, knobs: dict[str, float]) -> dict[str, float]:
+        """The value of every knob, with `knobs` in the place of their defaults.
+
+        Raises InvalidArgument for one that does not exist, or is out of range.
+        """
+        for name, value in knobs.items():
+            if name not in self.knobs:
+                raise InvalidArgument(
+                    f"{self.title!r} has no argument {name!r}; it has {', '.join(self.knobs) or 'none'}"
+                )
+            knob = self.knobs[name]
+            if not knob.low <= value <= knob.high:
+                raise InvalidArgument(
+                    f"{name} is {value}; {self.title!r} takes {knob.low} to {knob.high} "
+                    f"{knob.unit} ({knob.meaning})"
+                )
+        return {name: float(knobs.get(name, knob.default)) for name, knob in self.knobs.items()}
 
 
 AXES = ("x", "y", "z")

@@ -19,7 +19,6 @@ BALL_VELOCITY_NOISE = 0.03  # m/s: balls are seen by a camera, not measured by a
 GRAVITY = 9.81  # m/s^2
 MIDDLE = 0.36  # metres above the table: where throws are aimed, between the two heights to catch at
 DROPPED = 0.05  # metres above the table: a ball whose centre is lower, outside the cup, is lost
-HOLD_TICKS = CONTROL_HZ // 5  # 0.2 s in the cup
 GUST_TICKS = 4  # a gust lasts 80 ms
 
 
@@ -66,7 +65,7 @@ class Catch(ArmTask):
         },
     )
     scene = "catch"
-    moment = ("_gust", "_gust_tick", "_held", "_first_distance", "_distance")
+    moment = ("_gust", "_gust_tick")
 
     def _find(self) -> None:
         joint = self.model.joint("ball")
@@ -74,10 +73,8 @@ class Catch(ArmTask):
         self._ball_body = self.model.body("ball").id
         self._ball_mass = float(self.model.body_mass[self._ball_body])
         self._gust, self._gust_tick = np.zeros(3), 0
-        self._held = 0
-        self._first_distance = self._distance = 1.0
 
-    def _arrange(self, random: np.random.Generator) -> None:
+    def _arrange(self, random: np.random.Generator) -> float:
         solve_pose(self.model, self.data, random.uniform([0.59, -0.03, 0.33], [0.65, 0.03, 0.39]))
         aim = np.array([*random.uniform([0.58, -0.18], [0.70, 0.18]), MIDDLE])
         distance, angle, height, seconds = random.uniform([1.2, -0.87, 0.5, 0.75], [1.8, 0.87, 0.9, 0.95])
@@ -92,8 +89,7 @@ class Catch(ArmTask):
         comes = random.random() < self.knobs["gust_chance"]
         self._gust = self.knobs["gust"] * size * comes * sideways
         self._gust_tick = round(random.uniform(0.3, 0.5) * seconds * CONTROL_HZ)
-        self._held = 0
-        self._first_distance = self._distance = math.dist(start, self.position)
+        return math.dist(start, self.position)
 
     def _move(self) -> None:
         """The gust, as a force on the ball; it stops in a copy without disturbances."""
@@ -102,7 +98,7 @@ class Catch(ArmTask):
         self.data.xfrc_applied[self._ball_body, :3] = force if blows else 0.0
 
     def _disturb(self, random: np.random.Generator) -> Vector:
-        return self.knobs["force_noise"] * random.standard_normal(3)
+        return self._white_force(random)
 
     @property
     def ball(self) -> Vector:
@@ -123,11 +119,8 @@ class Catch(ArmTask):
         ball = self.ball
         offset = ball - self.position
         caught = _inside(offset)
-        before, self._distance = self._distance, math.hypot(*offset)
-        self._held = self._held + 1 if caught else 0
         dropped = not caught and bool(ball[2] < DROPPED)
-        progress = (before - self._distance) / self._first_distance
-        return Verdict(self._held >= HOLD_TICKS, "dropped" if dropped else None, progress)
+        return Verdict(caught, "dropped" if dropped else None, math.hypot(*offset))
 
     def _observe(self) -> np.ndarray:
         ball, ball_velocity = self.ball - self.position, self.ball_velocity

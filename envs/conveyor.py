@@ -17,7 +17,6 @@ from envs.task import JOINT_NOISE, POSITION_NOISE, VELOCITY_NOISE, ArmTask, Verd
 
 REST_HEIGHT = 0.07  # metres: the middle of the bar when it lies on the belt
 LIFT = 0.06  # metres to lift the bar
-HOLD_TICKS = CONTROL_HZ // 5  # 0.2 s up there
 REACH = 0.42  # metres along the belt: a bar that lies beyond is lost
 TILT = 0.5  # cosine of 60 degrees: a bar that leans more is knocked over
 OPEN_GAP = 0.05  # metres between the pads at the start
@@ -78,7 +77,7 @@ class Conveyor(ArmTask):
         },
     )
     scene = "conveyor"
-    moment = ("belt_speed", "_held", "_first_distance", "_potential")
+    moment = ("belt_speed", "_first_distance")
 
     def _find(self) -> None:
         self.model = copy.copy(self.model)  # the belt's speed is a number of the model: here it is ours
@@ -89,8 +88,7 @@ class Conveyor(ArmTask):
         tracker = self.model.joint("tracker")
         self._tracker_q, self._tracker_v = int(tracker.qposadr[0]), int(tracker.dofadr[0])
         self.belt_speed = 0.0
-        self._held = 0
-        self._first_distance, self._potential = 1.0, 0.0
+        self._first_distance = 1.0  # to the nearer handle
 
     @property
     def handles(self) -> Float[np.ndarray, "2 3"]:
@@ -111,10 +109,11 @@ class Conveyor(ArmTask):
         """As for every task; a place along y is one on the belt, counted from `tracker`."""
         if self.control != "position":
             return super().action_for_force(force)
-        along = np.array([0.0, self.tracker + DAMPING / SPRING * self.belt_speed, 0.0])
-        return super().action_for_force(force) - along / np.asarray(self.drive.scale[:3])
+        action = super().action_for_force(force)
+        action[1] -= (self.tracker + DAMPING / SPRING * self.belt_speed) / self.drive.scale[1]
+        return action
 
-    def _arrange(self, random: np.random.Generator) -> None:
+    def _arrange(self, random: np.random.Generator) -> float:
         bar = random.uniform([0.48, -0.40], [0.52, -0.32])
         hand = random.uniform([0.46, -0.10, 0.20], [0.54, 0.05, 0.24])
         self.belt_speed = self._draw_speed(random)
@@ -125,8 +124,8 @@ class Conveyor(ArmTask):
         self.data.act[:] = OPEN_GAP  # where the fingers' own servo holds them, if their speed is commanded
         solve_pose(self.model, self.data, hand)
         self._move()
-        self._held, self._potential = 0, 0.0
         self._first_distance = self._distance()
+        return 1.0
 
     def _draw_speed(self, random: np.random.Generator) -> float:
         spread = self.knobs["speed_spread"]
@@ -135,7 +134,7 @@ class Conveyor(ArmTask):
     def _disturb(self, random: np.random.Generator) -> Vector:
         if random.random() < self.knobs["jump_rate"] / CONTROL_HZ:
             self.belt_speed = self._draw_speed(random)
-        return self.knobs["force_noise"] * random.standard_normal(3)
+        return self._white_force(random)
 
     def _move(self) -> None:
         self.model.geom_surfacevel[self._belt, 1] = self.belt_speed
@@ -148,10 +147,8 @@ class Conveyor(ArmTask):
 
     def _judge(self) -> Verdict:
         lifted = float(self.data.xpos[self._bar, 2]) - REST_HEIGHT
-        self._held = self._held + 1 if lifted >= LIFT else 0
-        near = 1.0 - self._distance() / self._first_distance
-        before, self._potential = self._potential, 0.5 * near + 0.5 * min(max(lifted / LIFT, 0.0), 1.0)
-        return Verdict(self._held >= HOLD_TICKS, self._failure(lifted), self._potential - before)
+        left = 0.5 * self._distance() / self._first_distance + 0.5 * (1.0 - min(max(lifted / LIFT, 0.0), 1.0))
+        return Verdict(lifted >= LIFT, self._failure(lifted), left)
 
     def _failure(self, lifted: float) -> str | None:
         if lifted < -0.01 or (lifted < 0.01 and self.data.xpos[self._bar, 1] > REACH):

@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
-from envs.arm import Vector
+from envs.arm import EFFECTIVE_MASS, Vector
 from envs.conveyor import Conveyor
 
-EFFECTIVE_MASS = np.array([5.0, 4.2, 6.0])  # kg along x, y, z: the arm and its gripper near the belt
 # seconds in which a velocity error is corrected; a place can be held, so there is less haste with places
 RESPONSE_TIME = {"velocity": 0.03, "position": 0.07}
 RATE = {"velocity": 18.0, "position": 9.0}  # 1/s: speed per metre of distance

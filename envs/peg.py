@@ -18,7 +18,6 @@ HALF_WIDTH = 0.017  # of a hole
 TOP = 0.10  # of the block, above the table
 
 DEPTH = 0.025  # metres in a hole that count as inserted
-HOLD_TICKS = CONTROL_HZ // 10  # 0.1 s inserted
 CORRELATION_TIME = 0.6  # seconds, of the block's velocity
 KEPT = math.exp(-1.0 / (CORRELATION_TIME * CONTROL_HZ))  # of that velocity after a tick
 RETURN_RATE = 2.5  # rad/s, of the spring that draws the block back
@@ -67,7 +66,7 @@ class Peg(ArmTask):
         },
     )
     scene = "peg"
-    moment = ("_inserted", "_first_distance", "_distance")
+    hold_ticks = CONTROL_HZ // 10
 
     def _find(self) -> None:
         self._watched = self.model.geom("peg").id
@@ -79,14 +78,13 @@ class Peg(ArmTask):
         self._inserted = 0
         self._first_distance = self._distance = 1.0
 
-    def _arrange(self, random: np.random.Generator) -> None:
+    def _arrange(self, random: np.random.Generator) -> float:
         solve_pose(self.model, self.data, random.uniform([0.30, -0.05, 0.18], [0.36, 0.05, 0.26]))
         speed = self.knobs["block_speed"]
         self.data.qpos[self._block_q] = np.clip(random.standard_normal(2), -2.0, 2.0) * speed / RETURN_RATE
         self._steer_block(speed * random.standard_normal(2))
         self.data.qvel[self._block_v] = self.data.ctrl[self._block_drive]
-        self._inserted = 0
-        self._first_distance = self._distance = self._look()[2]
+        return self._look()[2]
 
     @property
     def block(self) -> Float[np.ndarray, "2"]:
@@ -113,7 +111,7 @@ class Peg(ArmTask):
         self._steer_block(velocity)
 
     def _disturb(self, random: np.random.Generator) -> Vector:
-        push = self.knobs["force_noise"] * random.standard_normal(3)
+        push = self._white_force(random)
         if random.random() < PUSH_CHANCE:
             angle = random.uniform(0.0, 2.0 * np.pi)
             push[:2] += self.knobs["push_impulse"] * CONTROL_HZ * np.array([np.cos(angle), np.sin(angle)])
@@ -127,12 +125,9 @@ class Peg(ArmTask):
         return over, height <= 0.0, math.hypot(x, y, max(height, 0.0))
 
     def _judge(self) -> Verdict:
-        before = self._distance
-        over, deep, self._distance = self._look()
+        over, deep, distance = self._look()
         missed = self._touched and not over
-        self._inserted = self._inserted + 1 if over and deep else 0
-        progress = (before - self._distance) / self._first_distance
-        return Verdict(self._inserted >= HOLD_TICKS, "missed" if missed else None, progress)
+        return Verdict(over and deep, "missed" if missed else None, distance)
 
     def _observe(self) -> np.ndarray:
         position, velocity, joints = self._sense()

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from envs.arm import CONTROL_HZ, Vector, solve_pose
+from envs.arm import Vector, solve_pose
 from envs.card import Card, Knob, Sensor, force_drive, position_drive
 from envs.task import JOINT_NOISE, POSITION_NOISE, VELOCITY_NOISE, ArmTask, Verdict
 
 GOAL_RADIUS = 0.04  # metres
-HOLD_TICKS = CONTROL_HZ // 5  # 0.2 s inside the goal region
 PUSH_CHANCE = 0.02  # chance of a push in a tick
 
 
@@ -52,42 +51,32 @@ class ReachPastPost(ArmTask):
         },
     )
     scene = "reach_past_post"
-    moment = ("goal", "post", "_held", "_first_distance", "_distance")
+    moment = ("goal", "post")
 
     def _find(self) -> None:
         self._watched = self.model.geom("post").id
         self.goal = np.zeros(3)
         self.post = np.zeros(2)
-        self._held = 0
-        self._first_distance = self._distance = 1.0
 
-    def _arrange(self, random: np.random.Generator) -> None:
+    def _arrange(self, random: np.random.Generator) -> float:
         start = random.uniform([0.42, -0.30, 0.14], [0.58, -0.22, 0.26])
         self.goal = random.uniform([0.42, 0.22, 0.14], [0.58, 0.30, 0.26])
         middle = (start[0] + self.goal[0]) / 2
         self.post = np.array([middle, 0.0]) + random.uniform([-0.03, -0.03], [0.03, 0.03])
         solve_pose(self.model, self.data, start)
         self._place()
-        self._held = 0
-        self._first_distance = self._distance = float(np.linalg.norm(self.goal - self.position))
+        return float(np.linalg.norm(self.goal - self.position))
 
     def _place(self) -> None:
         self._mocap("goal", self.goal)
         self._mocap("post", np.array([*self.post, 0.0]))
 
     def _disturb(self, random: np.random.Generator) -> Vector:
-        push = self.knobs["force_noise"] * random.standard_normal(3)
-        if random.random() < PUSH_CHANCE:
-            direction = random.standard_normal(3)
-            push += self.knobs["push_impulse"] * CONTROL_HZ * direction / np.linalg.norm(direction)
-        return push
+        return self._white_force(random) + self._push(random, PUSH_CHANCE)
 
     def _judge(self) -> Verdict:
-        before, self._distance = self._distance, float(np.linalg.norm(self.goal - self.position))
-        self._held = self._held + 1 if self._distance <= GOAL_RADIUS else 0
-        success = not self._touched and self._held >= HOLD_TICKS
-        progress = (before - self._distance) / self._first_distance
-        return Verdict(success, "collision" if self._touched else None, progress)
+        distance = float(np.linalg.norm(self.goal - self.position))
+        return Verdict(distance <= GOAL_RADIUS, "collision" if self._touched else None, distance)
 
     def _observe(self) -> np.ndarray:
         position, velocity, joints = self._sense()

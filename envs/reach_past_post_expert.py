@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
+from envs.arm import EFFECTIVE_MASS
 from envs.reach_past_post import ReachPastPost
+from envs.steering import tangent
 
 CLEARANCE = 0.115  # metres between the axis of the post and the path of the load's centre
-# kg along x, y, z: the arm and its load near the middle of the table
-EFFECTIVE_MASS = np.array([5.0, 4.2, 6.0])
 RESPONSE_TIME = 0.07  # seconds in which a velocity error is corrected
 ARRIVAL_RATE = 5.0  # 1/s: speed per metre of distance when arriving
 CLIMB_SPEED = 0.4  # m/s, largest vertical speed
@@ -53,12 +53,7 @@ class Expert:
         if not blocked or distance > self.decision_distance:
             return straight
         side = self._feasible_side(offset, to_post, velocity)
-        bearing = np.arctan2(to_post[1], to_post[0])
-        angle = bearing + side * np.arcsin(min(1.0, CLEARANCE / distance))
-        tangent = np.array([np.cos(angle), np.sin(angle)])
-        inside = max(0.0, 1.0 - distance / CLEARANCE)  # closer than allowed: move outwards too
-        direction = tangent - 2.0 * inside * to_post / distance
-        return direction / np.linalg.norm(direction)
+        return tangent(to_post, side, CLEARANCE)
 
     def _feasible_side(self, offset: float, to_post: np.ndarray, velocity: np.ndarray) -> float:
         """The drawn side (+1 left, -1 right), unless the load is already going past on the other one."""

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from envs.arm import CONTROL_HZ, Vector, solve_pose
+from envs.arm import Vector, solve_pose
 from envs.card import Card, Knob, Sensor, force_drive, position_drive
 from envs.task import JOINT_NOISE, POSITION_NOISE, VELOCITY_NOISE, ArmTask, Verdict
 
 GOAL_RADIUS = 0.04  # metres
-HOLD_TICKS = CONTROL_HZ // 5  # 0.2 s inside the goal region
 PUSH_CHANCE = 0.03  # chance of a push in a tick
 
 AXLE = 0.5  # metres, x of the axle of the bar (assets/swinging_bar/scene.xml)
@@ -68,7 +67,7 @@ class SwingingBar(ArmTask):
         },
     )
     scene = "swinging_bar"
-    moment = ("goal", "_held", "_first_distance", "_distance")
+    moment = ("goal",)
 
     def _find(self) -> None:
         self._watched = self.model.geom("bar").id
@@ -76,10 +75,8 @@ class SwingingBar(ArmTask):
         self._bar_q, self._bar_v = int(joint.qposadr[0]), int(joint.dofadr[0])
         self._motor = self.model.actuator("bar").id
         self.goal = np.zeros(3)
-        self._held = 0
-        self._first_distance = self._distance = 1.0
 
-    def _arrange(self, random: np.random.Generator) -> None:
+    def _arrange(self, random: np.random.Generator) -> float:
         start = random.uniform([0.42, -0.40, 0.14], [0.54, -0.32, 0.20])
         self.goal = random.uniform([0.44, 0.20, 0.14], [0.56, 0.28, 0.20])
         self._mocap("goal", self.goal)
@@ -87,8 +84,7 @@ class SwingingBar(ArmTask):
         phase, amplitude = random.uniform(0.0, 2 * np.pi), self.knobs["amplitude"]
         self.data.qpos[self._bar_q] = amplitude * np.sin(phase)
         self.data.qvel[self._bar_v] = amplitude * SWING_RATE * np.cos(phase)
-        self._held = 0
-        self._first_distance = self._distance = float(np.linalg.norm(self.goal - self.position))
+        return float(np.linalg.norm(self.goal - self.position))
 
     @property
     def bar(self) -> tuple[float, float]:
@@ -103,18 +99,11 @@ class SwingingBar(ArmTask):
 
     def _disturb(self, random: np.random.Generator) -> Vector:
         self.data.qvel[self._bar_v] += self.knobs["bar_noise"] * random.standard_normal()
-        push = self.knobs["force_noise"] * random.standard_normal(3)
-        if random.random() < PUSH_CHANCE:
-            direction = random.standard_normal(3)
-            push += self.knobs["push_impulse"] * CONTROL_HZ * direction / np.linalg.norm(direction)
-        return push
+        return self._white_force(random) + self._push(random, PUSH_CHANCE)
 
     def _judge(self) -> Verdict:
-        before, self._distance = self._distance, float(np.linalg.norm(self.goal - self.position))
-        self._held = self._held + 1 if self._distance <= GOAL_RADIUS else 0
-        success = not self._touched and self._held >= HOLD_TICKS
-        progress = (before - self._distance) / self._first_distance
-        return Verdict(success, "collision" if self._touched else None, progress)
+        distance = float(np.linalg.norm(self.goal - self.position))
+        return Verdict(distance <= GOAL_RADIUS, "collision" if self._touched else None, distance)
 
     def _observe(self) -> np.ndarray:
         position, velocity, joints = self._sense()

@@ -5,11 +5,9 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
-from envs.arm import Vector
+from envs.arm import EFFECTIVE_MASS, Vector
 from envs.swinging_bar import AXLE, PERIOD, SWING_RATE, SwingingBar
 
-# kg along x, y, z: the arm and its load near the middle of the table
-EFFECTIVE_MASS = np.array([5.0, 4.2, 6.0])
 RESPONSE_TIME = 0.055  # seconds in which a velocity error is corrected
 ARRIVAL_RATE = 5.0  # 1/s: speed per metre of distance when arriving
 SIDEWAYS_SPEED = 0.4  # m/s, largest speed along x and z

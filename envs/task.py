@@ -26,6 +26,7 @@ JOINT_NOISE = 0.002  # radians, of the observed joint angles
 OBS_LIMIT = 10.0  # in any unit: out of reach, faster than anything here, beyond the joints
 CAMERA_SIZE = 96  # pixels, of an observed image
 CAMERAS = ("front", "top")
+EPISODE = ("_tick", "_held", "_touched", "_first_left", "_left")  # where every task is in its episode
 
 Obs: TypeAlias = Any
 """An observation: its numbers, or with cameras a dict of "state" and a picture each."""
@@ -34,11 +35,15 @@ Same = TypeVar("Same", bound="ArmTask")
 
 
 class Verdict(NamedTuple):
-    """What a tick came to; progress: the part of the reward that is neither success nor failure."""
+    """What a tick came to.
 
-    success: bool
+    good: success, if it lasts for `hold_ticks`. left: what there is still to do, in any unit; its decrease,
+    as a part of what there was to do at the start, is the progress that is rewarded.
+    """
+
+    good: bool
     failure: str | None
-    progress: float
+    left: float
 
 
 @runtime_checkable
@@ -58,10 +63,10 @@ class ArmTask(gymnasium.Env, EzPickle):
     ```
     card        its description                  _arrange    draw an episode (everything random about it)
     scene       its folder of assets             _observe    the numbers of card.sensors, with noise
-    moment      names of the attributes that,    _judge      what this tick came to
-                with MuJoCo's data, are its      _move       what the world does in a tick (optional)
-                state: `imagine` copies them     _disturb    a push on the load, newton (optional)
-                                                 _find       look up ids in the model (optional)
+    hold_ticks  how long success must last       _judge      what this tick came to
+    moment      names of the attributes that,    _move       what the world does in a tick (optional)
+                with MuJoCo's data, are its      _disturb    a push on the load, newton (optional)
+                state: `imagine` copies them     _find       look up ids in the model (optional)
     ```
 
     An action [n] in [-1, 1] is held for one 50 Hz tick; physics runs at 500 Hz. The reward is the progress,
@@ -79,7 +84,8 @@ class ArmTask(gymnasium.Env, EzPickle):
     }
     card: ClassVar[Card]
     scene: ClassVar[str]
-    moment: ClassVar[tuple[str, ...]]
+    hold_ticks: ClassVar[int] = CONTROL_HZ // 5
+    moment: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self,
@@ -95,7 +101,7 @@ class ArmTask(gymnasium.Env, EzPickle):
         self.control: Control = _one_of("control", control or next(iter(card.drives)), tuple(card.drives))
         self.render_mode = _one_of("render_mode", render_mode, (None, "rgb_array"))
         self.cameras = tuple(_one_of("cameras", name, CAMERAS) for name in cameras)
-        self.knobs = self._turn(knobs)
+        self.knobs = card.settings(knobs)
         self.disturbances = disturbances
         self.drive = card.drives[self.control]
         self.model = load_model(self.scene, self.control)
@@ -117,22 +123,9 @@ class ArmTask(gymnasium.Env, EzPickle):
         self._arm_q = slice(joint.qposadr[0], joint.qposadr[0] + JOINTS)
         self._watched: int | None = None  # a geom; `_touched` says whether anything met it in this tick
         self._touched = False
-        self._tick = 0
+        self._tick = self._held = 0
+        self._first_left = self._left = 1.0
         self._find()
-
-    def _turn(self, knobs: dict[str, float]) -> dict[str, float]:
-        known = self.card.knobs
-        for name, value in knobs.items():
-            if name not in known:
-                raise InvalidArgument(
-                    f"{type(self).__name__} has no argument {name!r}; it has {', '.join(known) or 'none'}"
-                )
-            if not known[name].low <= value <= known[name].high:
-                raise InvalidArgument(
-                    f"{name} is {value}; {type(self).__name__} takes {known[name].low} to {known[name].high} "
-                    f"{known[name].unit} ({known[name].meaning})"
-                )
-        return {name: float(knobs.get(name, knob.default)) for name, knob in known.items()}
 
     def _observation_space(self) -> gymnasium.spaces.Space:
         state = gymnasium.spaces.Box(-OBS_LIMIT, OBS_LIMIT, (self.card.obs_dim,), np.float32)
@@ -146,8 +139,11 @@ class ArmTask(gymnasium.Env, EzPickle):
     def _find(self) -> None:
         """Look up what is needed of the model, once."""
 
-    def _arrange(self, random: np.random.Generator) -> None:
-        """Draw an episode and set it up; the data are MuJoCo's defaults, and are brought up to date after."""
+    def _arrange(self, random: np.random.Generator) -> float:
+        """Draw an episode, set it up and return what there is to do in it (`Verdict.left`).
+
+        The data are MuJoCo's defaults, and are brought up to date after.
+        """
         raise NotImplementedError
 
     def _move(self) -> None:
@@ -156,6 +152,17 @@ class ArmTask(gymnasium.Env, EzPickle):
     def _disturb(self, random: np.random.Generator) -> Vector:
         """The disturbing force on the load in this tick, newton; not called without disturbances."""
         return np.zeros(3)
+
+    def _white_force(self, random: np.random.Generator) -> Vector:
+        """What `_disturb` mostly is: a force in any direction, another one every tick, newton."""
+        return self.knobs["force_noise"] * random.standard_normal(3)
+
+    def _push(self, random: np.random.Generator, chance: float) -> Vector:
+        """With this chance a push in a random direction, for one tick, newton."""
+        if random.random() >= chance:
+            return np.zeros(3)
+        direction = random.standard_normal(3)
+        return self.knobs["push_impulse"] * CONTROL_HZ * direction / np.linalg.norm(direction)
 
     def _judge(self) -> Verdict:
         """What the tick that has just passed came to; called once a tick."""
@@ -197,8 +204,8 @@ class ArmTask(gymnasium.Env, EzPickle):
         """Draw an episode."""
         super().reset(seed=seed)
         mujoco.mj_resetData(self.model, self.data)
-        self._tick, self._touched = 0, False
-        self._arrange(self.np_random)
+        self._tick, self._held, self._touched = 0, 0, False
+        self._first_left = self._left = self._arrange(self.np_random)
         mujoco.mj_forward(self.model, self.data)
         self.draw_plan(None)
         return self._see(), self._info(None, False)
@@ -209,7 +216,10 @@ class ArmTask(gymnasium.Env, EzPickle):
         Raises InvalidArgument for an action of another shape, or one that is not finite.
         """
         self.advance(action)
-        success, failure, progress = self._judge()
+        good, failure, left = self._judge()
+        progress, self._left = (self._left - left) / self._first_left, left
+        self._held = self._held + 1 if good else 0
+        success = failure is None and self._held >= self.hold_ticks
         ended = success or failure is not None
         truncated = not ended and self._tick >= round(self.card.seconds * CONTROL_HZ)
         reward = progress + float(success) - float(failure is not None)
@@ -272,7 +282,7 @@ class ArmTask(gymnasium.Env, EzPickle):
             command = self.velocity + force / DRAG
         else:
             command = self.position + (force + DAMPING * self.velocity) / SPRING
-        return (command - np.asarray(self.drive.centre[:3])) / np.asarray(self.drive.scale[:3])
+        return self.drive.action(command)
 
     def imagine(self: Same) -> Same:
         """A copy of this moment without disturbances, to look ahead in; the next call reuses the copy."""
@@ -281,7 +291,7 @@ class ArmTask(gymnasium.Env, EzPickle):
             self._imagined = type(self)(control=self.control, disturbances=False, **knobs)
         other = self._imagined
         mujoco.mj_copyData(other.data, self.model, self.data)
-        for name in (*self.moment, "_tick", "_touched"):
+        for name in (*EPISODE, *self.moment):
             setattr(other, name, copy.copy(getattr(self, name)))
         return other
 

@@ -9,14 +9,13 @@ import math
 
 import mujoco
 import numpy as np
-from jaxtyping import Float
 
-from envs.arm import CONTROL_HZ, Vector, solve_pose
+from envs.arm import Vector, solve_pose
 from envs.card import Card, Knob, Sensor, force_drive, position_drive
+from envs.steering import Plane
 from envs.task import POSITION_NOISE, VELOCITY_NOISE, ArmTask, Verdict
 
 GOAL_RADIUS = 0.05  # metres
-HOLD_TICKS = CONTROL_HZ // 5  # 0.2 s
 SLOW = 0.2  # m/s, of the tray, and of the ball on it
 LIFT = 0.01  # metres off the tray's face, at which the ball counts as dropped
 TRAY_RADIUS = 0.09  # metres (assets/tray/tool.xml)
@@ -27,8 +26,6 @@ TILT_LIMIT = 0.3  # rad
 TILT_NOISE = 0.005  # rad, of the observed tilt
 TILT_RATE_NOISE = 0.02  # rad/s, of the observed rate of tilt
 BALL_NOISE = np.repeat((POSITION_NOISE, VELOCITY_NOISE, TILT_NOISE, TILT_RATE_NOISE), 2)
-
-Plane = Float[np.ndarray, "2"]
 
 
 class Tray(ArmTask):
@@ -88,7 +85,7 @@ class Tray(ArmTask):
         },
     )
     scene = "tray"
-    moment = ("goal", "post", "_held", "_first_distance", "_distance")
+    moment = ("goal", "post")
 
     def _find(self) -> None:
         self._watched = self.model.geom("post").id
@@ -96,10 +93,8 @@ class Tray(ArmTask):
         self._ball_q, self._ball_v = int(joint.qposadr[0]), int(joint.dofadr[0])
         self.goal = np.zeros(3)
         self.post = np.zeros(2)
-        self._held = 0
-        self._first_distance = self._distance = 1.0
 
-    def _arrange(self, random: np.random.Generator) -> None:
+    def _arrange(self, random: np.random.Generator) -> float:
         start = random.uniform([0.43, -0.35, 0.18], [0.57, -0.29, 0.22])
         self.goal = random.uniform([0.43, 0.29, 0.18], [0.57, 0.35, 0.22])
         middle = (start[0] + self.goal[0]) / 2
@@ -109,8 +104,7 @@ class Tray(ArmTask):
         self.data.qpos[self._ball_q : self._ball_q + 3] = start + np.array([*offset, BALL_RADIUS])
         self._mocap("goal", self.goal)
         self._mocap("post", np.array([*self.post, 0.0]))
-        self._held = 0
-        self._first_distance = self._distance = float(np.linalg.norm(self.goal - start))
+        return float(np.linalg.norm(self.goal - start))
 
     def ball(self) -> tuple[Vector, Vector, Plane, Plane]:
         """Place (m) and velocity (m/s) of the ball on the tray, tilt (rad) of the tray and its rate (rad/s).
@@ -124,10 +118,7 @@ class Tray(ArmTask):
         return place, velocity, np.array([-up[1], up[0]]), turning[:2]
 
     def _disturb(self, random: np.random.Generator) -> Vector:
-        push = self.knobs["force_noise"] * random.standard_normal(3)
-        if random.random() < EVENT_CHANCE:
-            direction = random.standard_normal(3)
-            push += self.knobs["push_impulse"] * CONTROL_HZ * direction / np.linalg.norm(direction)
+        push = self._white_force(random) + self._push(random, EVENT_CHANCE)
         if random.random() < EVENT_CHANCE:
             angle = random.uniform(0.0, 2.0 * np.pi)
             # a blow to its centre starts a ball sliding; friction takes 2/7 of that until it rolls
@@ -136,14 +127,12 @@ class Tray(ArmTask):
         return push
 
     def _judge(self) -> Verdict:
-        before, self._distance = self._distance, float(np.linalg.norm(self.goal - self.position))
+        distance = float(np.linalg.norm(self.goal - self.position))
         place, velocity, _, _ = self.ball()
         dropped = math.hypot(place[0], place[1]) > TRAY_RADIUS or abs(place[2] - BALL_RADIUS) > LIFT
         slow = math.hypot(velocity[0], velocity[1]) <= SLOW and float(np.linalg.norm(self.velocity)) <= SLOW
-        self._held = self._held + 1 if slow and not dropped and self._distance <= GOAL_RADIUS else 0
         failure = "collision" if self._touched else "dropped" if dropped else None
-        progress = (before - self._distance) / self._first_distance
-        return Verdict(failure is None and self._held >= HOLD_TICKS, failure, progress)
+        return Verdict(slow and distance <= GOAL_RADIUS, failure, distance)
 
     def _observe(self) -> np.ndarray:
         position, velocity, _ = self._sense()

@@ -7,7 +7,8 @@ import math
 import numpy as np
 from jaxtyping import Float
 
-from envs.tray import TILT_LIMIT, Plane, Tray
+from envs.steering import Plane, tangent
+from envs.tray import TILT_LIMIT, Tray
 
 CLEARANCE = 0.175  # metres between the axis of the post and the path of the tray's centre
 SPEED = {"force": (0.6, 0.75), "position": (0.42, 0.525)}  # m/s, of which an episode has one
@@ -76,11 +77,7 @@ class Expert:
             return straight * min(1.0, ARRIVAL_RATE * left / speed)
         astray = float(velocity[0] * straight[1] - velocity[1] * straight[0])  # m/s to the right
         side = self._feasible_side(offset + FORESIGHT * astray)
-        bearing = math.atan2(to_post[1], to_post[0])
-        angle = bearing + side * math.asin(min(1.0, CLEARANCE / distance))
-        inside = max(0.0, 1.0 - distance / CLEARANCE)  # closer than allowed: move outwards too
-        direction = np.array([math.cos(angle), math.sin(angle)]) - 2.0 * inside * to_post / distance
-        return direction / math.hypot(direction[0], direction[1])
+        return tangent(to_post, side, CLEARANCE)
 
     def _feasible_side(self, miss: float) -> float:
         """The drawn side (+1 left, -1 right), unless the tray is going past on the other one.

@@ -21,7 +21,6 @@ from envs.catch import (
     DROPPED,
     GRAVITY,
     GUST_TICKS,
-    HOLD_TICKS,
     MIDDLE,
     Catch,
 )
@@ -172,11 +171,11 @@ def test_success_needs_ten_ticks_in_a_row_in_the_cup() -> None:
     env = still()
     for _ in range(2):
         place_ball(env, env.position - np.array([0.0, 0.0, 0.045]))
-        assert not any(tick(env)["is_success"] for _ in range(HOLD_TICKS - 1))
+        assert not any(tick(env)["is_success"] for _ in range(Catch.hold_ticks - 1))
         place_ball(env, AWAY)
         assert not tick(env)["is_success"]
     place_ball(env, env.position - np.array([0.0, 0.0, 0.045]))
-    rewards = [env.step(np.zeros(3))[1] for _ in range(HOLD_TICKS - 1)]
+    rewards = [env.step(np.zeros(3))[1] for _ in range(Catch.hold_ticks - 1)]
     _, reward, terminated, _, info = env.step(np.zeros(3))
     assert terminated
     assert info["is_success"]
@@ -215,9 +214,9 @@ def test_a_ball_is_dropped_where_it_can_no_longer_be_caught() -> None:
     env.reset(seed=0)
     place_cup(env, np.array([0.6, 0.0, 0.09]))
     place_ball(env, env.position - np.array([0.0, 0.0, 0.045]))
-    ends = [tick(env) for _ in range(HOLD_TICKS)]  # lower than that, but in the cup
+    ends = [tick(env) for _ in range(Catch.hold_ticks)]  # lower than that, but in the cup
     assert env.ball[2] < DROPPED
-    assert [end["failure"] for end in ends] == [None] * HOLD_TICKS
+    assert [end["failure"] for end in ends] == [None] * Catch.hold_ticks
     assert ends[-1]["is_success"]
 
 

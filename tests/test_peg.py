@@ -14,7 +14,6 @@ from envs.peg import (
     CORRELATION_TIME,
     DEPTH,
     HALF_WIDTH,
-    HOLD_TICKS,
     MIDDLE,
     PUSH_CHANCE,
     RETURN_RATE,
@@ -86,18 +85,18 @@ def test_touching_the_side_of_the_block_is_a_miss() -> None:
 @pytest.mark.parametrize("side", [0, 1])
 def test_success_is_a_tenth_of_a_second_deep_in_either_hole(side: int) -> None:
     env = still_peg(tip=(*(HOLES[side] - HOLES[0]), -DEPTH - 0.001))
-    ended = [env.step(np.zeros(3))[2] for _ in range(HOLD_TICKS)]
-    assert ended == [False] * (HOLD_TICKS - 1) + [True]
+    ended = [env.step(np.zeros(3))[2] for _ in range(Peg.hold_ticks)]
+    assert ended == [False] * (Peg.hold_ticks - 1) + [True]
 
 
 def test_less_deep_is_no_success() -> None:
     env = still_peg(tip=(0.0, 0.0, -DEPTH + 0.001))
-    assert not any(env.step(np.zeros(3))[2] for _ in range(3 * HOLD_TICKS))
+    assert not any(env.step(np.zeros(3))[2] for _ in range(3 * Peg.hold_ticks))
 
 
 def test_beside_the_block_the_same_height_is_no_success() -> None:
     env = still_peg(tip=(-0.15, 0.0, -DEPTH - 0.01))
-    assert not any(env.step(np.zeros(3))[2] for _ in range(3 * HOLD_TICKS))
+    assert not any(env.step(np.zeros(3))[2] for _ in range(3 * Peg.hold_ticks))
 
 
 def test_the_block_wanders_with_the_documented_speed_about_the_middle() -> None:

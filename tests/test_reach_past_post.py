@@ -14,7 +14,7 @@ import pytest
 from envs import reach_past_post
 from envs.arm import CONTROL_HZ, DAMPING, PHYSICS_HZ, SPRING, solve_pose
 from envs.card import Control
-from envs.reach_past_post import GOAL_RADIUS, HOLD_TICKS, ReachPastPost
+from envs.reach_past_post import GOAL_RADIUS, ReachPastPost
 from envs.reach_past_post_expert import Expert
 from envs.task import JOINT_NOISE, POSITION_NOISE, VELOCITY_NOISE
 from rtc.errors import InvalidArgument
@@ -52,15 +52,15 @@ def place(env: ReachPastPost, position: np.ndarray) -> None:
 def test_success_needs_consecutive_ticks_in_the_goal() -> None:
     env = still()
     outside = env.goal + np.array([0.0, 2 * GOAL_RADIUS, 0.0])
-    for ticks in (HOLD_TICKS - 1, 1):  # short of it, then from the start again
+    for ticks in (ReachPastPost.hold_ticks - 1, 1):  # short of it, then from the start again
         place(env, env.goal)
         for _ in range(ticks):
             assert not env.step(np.zeros(3))[2]
         place(env, outside)
         assert not env.step(np.zeros(3))[2]
     place(env, env.goal)
-    ends = [env.step(np.zeros(3)) for _ in range(HOLD_TICKS)]
-    assert [end[2] for end in ends] == [False] * (HOLD_TICKS - 1) + [True]
+    ends = [env.step(np.zeros(3)) for _ in range(ReachPastPost.hold_ticks)]
+    assert [end[2] for end in ends] == [False] * (ReachPastPost.hold_ticks - 1) + [True]
     assert ends[-1][4]["is_success"]
     assert ends[-1][4]["failure"] is None
     assert ends[-1][1] > 0.9  # the reward of success, +1, and next to no progress
@@ -70,7 +70,7 @@ def test_success_needs_consecutive_ticks_in_the_goal() -> None:
 def test_the_goal_ends_at_its_radius(distance: float, held: bool) -> None:
     env = still()
     place(env, env.goal + distance * GOAL_RADIUS * np.array([0.0, 0.6, 0.8]))
-    assert any(env.step(np.zeros(3))[2] for _ in range(HOLD_TICKS)) is held
+    assert any(env.step(np.zeros(3))[2] for _ in range(ReachPastPost.hold_ticks)) is held
 
 
 def drive_into_the_post(env: ReachPastPost) -> tuple[int, dict, float]:

@@ -16,7 +16,6 @@ from envs.swinging_bar import (
     AXLE,
     BAR_INERTIA,
     GOAL_RADIUS,
-    HOLD_TICKS,
     PERIOD,
     PUSH_CHANCE,
     RATE_NOISE,
@@ -171,13 +170,13 @@ def test_a_bar_that_meets_the_load_ends_the_episode(control: Control) -> None:
 def test_success_is_ten_ticks_within_the_radius(distance: float, ends: bool) -> None:
     env = still()
     place(env, env.goal + np.array([0.0, distance, 0.0]), angle=AMPLITUDE)
-    outcomes = [env.step(np.zeros(3))[4]["is_success"] for _ in range(HOLD_TICKS)]
-    assert outcomes == [False] * (HOLD_TICKS - 1) + [ends]
+    outcomes = [env.step(np.zeros(3))[4]["is_success"] for _ in range(SwingingBar.hold_ticks)]
+    assert outcomes == [False] * (SwingingBar.hold_ticks - 1) + [ends]
 
 
 def test_success_needs_ticks_in_a_row() -> None:
     env = still()
-    for ticks in (HOLD_TICKS - 1, HOLD_TICKS - 1):
+    for ticks in (SwingingBar.hold_ticks - 1, SwingingBar.hold_ticks - 1):
         place(env, env.goal, angle=AMPLITUDE)
         assert not any(env.step(np.zeros(3))[2] for _ in range(ticks))
         place(env, env.goal + np.array([0.0, 0.1, 0.0]), angle=AMPLITUDE)

@@ -26,7 +26,7 @@ import envs
 from envs.card import Card
 from envs.reach_past_post import ReachPastPost
 from envs.render import choose_backend
-from envs.task import CAMERAS, ArmTask
+from envs.task import CAMERAS, EPISODE, ArmTask
 from rtc.errors import InvalidArgument, RenderUnavailable
 
 ROOT = Path(__file__).parents[1]
@@ -46,7 +46,7 @@ def state(env: ArmTask) -> np.ndarray:
     numbers = np.zeros(mujoco.mj_stateSize(env.model, kind))
     mujoco.mj_getState(env.model, env.data, numbers, kind)
     return np.concatenate(
-        [numbers, *(np.ravel(np.asarray(getattr(env, name), float)) for name in env.moment)]
+        [numbers, *(np.ravel(np.asarray(getattr(env, name), float)) for name in (*EPISODE, *env.moment))]
     )
 
 
@@ -240,7 +240,9 @@ def test_bad_arguments_are_refused_with_what_exists() -> None:
         ReachPastPost(cameras=("left",))
     with pytest.raises(InvalidArgument, match="it has force_noise, push_impulse"):
         ReachPastPost(gust=1.0)
-    with pytest.raises(InvalidArgument, match=r"push_impulse is 9.0; ReachPastPost takes 0.0 to 5.0 N s"):
+    with pytest.raises(
+        InvalidArgument, match="9.0; 'Reach past a post' takes 0.0 to 5.0 N s"
+    ):
         ReachPastPost(push_impulse=9.0)
     with pytest.raises(InvalidArgument, match="it can be 'force' or 'position'"):
         # past the tests' own type checker, which would refuse it first

@@ -18,7 +18,6 @@ from envs.tray import (
     BALL_RADIUS,
     EVENT_CHANCE,
     GOAL_RADIUS,
-    HOLD_TICKS,
     LIFT,
     SLOW,
     TILT_LIMIT,
@@ -129,7 +128,7 @@ def test_what_is_drawn_is_what_counts() -> None:
     assert model.geom("ball").size[0] == BALL_RADIUS
     assert model.geom("goal").size[0] == GOAL_RADIUS
     # as the card says in words
-    assert (GOAL_RADIUS, SLOW, HOLD_TICKS, LIFT, EVENT_CHANCE) == (0.05, 0.2, 10, 0.01, 0.02)
+    assert (GOAL_RADIUS, SLOW, Tray.hold_ticks, LIFT, EVENT_CHANCE) == (0.05, 0.2, 10, 0.01, 0.02)
 
 
 def test_the_ball_starts_at_rest_on_the_tray() -> None:
@@ -165,8 +164,8 @@ def test_a_ball_in_the_air_is_dropped(height: float, dropped: bool) -> None:
 def test_success_is_to_stop_at_the_goal_for_the_time_it_takes() -> None:
     env = still()
     place(env, env.goal)
-    ends = [env.step(np.zeros(5)) for _ in range(HOLD_TICKS)]
-    assert [end[2] for end in ends] == [False] * (HOLD_TICKS - 1) + [True]
+    ends = [env.step(np.zeros(5)) for _ in range(Tray.hold_ticks)]
+    assert [end[2] for end in ends] == [False] * (Tray.hold_ticks - 1) + [True]
     assert ends[-1][4]["is_success"]
     assert ends[-1][1] > 0.9
 
@@ -177,7 +176,7 @@ def test_the_goal_ends_at_its_radius(distance: float, held: bool) -> None:
     tray = env.goal - distance * GOAL_RADIUS * np.array([0.6, 0.8, 0.0])
     place(env, tray)
     hold = np.append(env.drive.action(np.append(tray, [0.0, 0.0]))[:3], [0.0, 0.0])
-    assert any(env.step(hold)[2] for _ in range(HOLD_TICKS)) is held
+    assert any(env.step(hold)[2] for _ in range(Tray.hold_ticks)) is held
 
 
 @pytest.mark.parametrize(("speed", "counted"), [(0.9 * SLOW, True), (1.15 * SLOW, False)])
