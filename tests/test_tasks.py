@@ -240,9 +240,7 @@ def test_bad_arguments_are_refused_with_what_exists() -> None:
         ReachPastPost(cameras=("left",))
     with pytest.raises(InvalidArgument, match="it has force_noise, push_impulse"):
         ReachPastPost(gust=1.0)
-    with pytest.raises(
-        InvalidArgument, match="9.0; 'Reach past a post' takes 0.0 to 5.0 N s"
-    ):
+    with pytest.raises(InvalidArgument, match=r"9\.0; 'Reach past a post' takes 0\.0 to 5\.0 N s"):
         ReachPastPost(push_impulse=9.0)
     with pytest.raises(InvalidArgument, match="it can be 'force' or 'position'"):
         # past the tests' own type checker, which would refuse it first
