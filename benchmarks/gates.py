@@ -20,27 +20,20 @@ import numpy as np
 
 import envs
 from benchmarks import gate_tables
+from benchmarks.gate_tables import LATENESS
 from benchmarks.study import RESULTS, run, setting
 from envs.arm import CONTROL_HZ, PHYSICS_HZ
 from envs.demos import Recipe, conditional_variance
-from envs.task import ArmTask
 from policies.checkpoint import shipped_checkpoint
-from rtc.cli.build import Builder, make_env
+from rtc.cli.build import Builder
+from rtc.cli.demos_source import expert_env
 from rtc.cli.provenance import available_cores, commit, machine
 from rtc.report.statistics import success_rate
 from rtc.serialise import read_json, write_json
 from rtc.sweep import Cell, Shard, in_workers, run_shard
 
-LATENESS = (0, 2, 4, 6, 8)
 FOLDER = RESULTS / "gates"
 SPREAD_SEEDS = range(2_000_000, 2_000_012)  # apart from training and evaluation
-
-
-def arm_task(task: str, **settings: Any) -> ArmTask:
-    """The bare environment of one of our tasks."""
-    env = make_env(task, **settings).unwrapped
-    assert isinstance(env, ArmTask)
-    return env
 
 
 def expert_outcomes(task: str, lateness: int, seeds: range) -> tuple[list[bool], list[str]]:
@@ -48,7 +41,7 @@ def expert_outcomes(task: str, lateness: int, seeds: range) -> tuple[list[bool],
 
     Until its first action is due the robot starves, as the task says.
     """
-    env = arm_task(task)
+    env = expert_env(task)
     outcomes, modes = [], []
     for seed in seeds:
         env.reset(seed=seed)
@@ -69,7 +62,7 @@ def simulation_speed(task: str, ticks: int = 1500) -> dict[str, float]:
 
     Both start where the expert is after a quarter of a second, so that what is usually in contact is.
     """
-    env = arm_task(task)
+    env = expert_env(task)
     model, data = env.model, mujoco.MjData(env.model)
     raw, whole = [], []
     for seed in range(5):
@@ -115,7 +108,7 @@ def spread(task: str, builder: Builder) -> list[float]:
     With the recipe that the policy's demonstrations were recorded by.
     """
     recipe = Recipe(**read_json(builder.folder / "recipe.json")["data"]["recipe"])
-    variance = conditional_variance(partial(arm_task, task), list(SPREAD_SEEDS), recipe)
+    variance = conditional_variance(partial(expert_env, task), list(SPREAD_SEEDS), recipe)
     return (variance / np.square(builder.policy.action_std.numpy())).tolist()
 
 

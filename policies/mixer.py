@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from policies.embedding import TimeEncoder
+from policies.readout import Readout
 
 
 class MixerBlock(nn.Module):
@@ -43,7 +44,7 @@ class MixerBlock(nn.Module):
         return hidden + gate * self.channel_out(functional.gelu(self.channel_in(values), approximate="tanh"))
 
 
-class Mixer(nn.Module):
+class Mixer(Readout):
     """A velocity field over chunks: v(x, tau | obs).
 
     Every row of the chunk sees its action and the whole observation; what the observation contributes is the
@@ -70,11 +71,7 @@ class Mixer(nn.Module):
         self.blocks = nn.ModuleList(
             MixerBlock(horizon, channels, row_hidden, channel_hidden) for _ in range(blocks)
         )
-        self.norm = nn.LayerNorm(channels, eps=1e-6, elementwise_affine=False)
-        self.modulation = nn.Linear(channels, 2 * channels)
-        self.action_out = nn.Linear(channels, action_dim)
-        nn.init.zeros_(self.modulation.weight)
-        nn.init.zeros_(self.modulation.bias)
+        self.end_with(channels, action_dim)
 
     def encode(
         self,
@@ -98,5 +95,4 @@ class Mixer(nn.Module):
         hidden = self.action_in(chunk) + context
         for block in self.blocks:
             hidden = block(hidden, condition)
-        scale, shift = self.modulation(condition).chunk(2, -1)
-        return self.action_out(self.norm(hidden) * (1 + scale) + shift)
+        return self.read_out(hidden, condition)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from policies.embedding import TimeEncoder
+from policies.readout import Readout
 
 HEAD = 32  # channels of one attention head
 
@@ -69,7 +70,7 @@ class TransformerBlock(nn.Module):
         return hidden + gate * self.perceptron(self.norm(hidden) * (1 + scale) + shift)
 
 
-class Transformer(nn.Module):
+class Transformer(Readout):
     """A velocity field over chunks: v(x, tau | obs); a token an action, one for the state, some an image."""
 
     def __init__(
@@ -87,11 +88,7 @@ class Transformer(nn.Module):
         self.obs_in = nn.Linear(obs_dim, channels)
         self.time_in = TimeEncoder(channels)
         self.blocks = nn.ModuleList(TransformerBlock(channels, channel_hidden) for _ in range(blocks))
-        self.norm = nn.LayerNorm(channels, eps=1e-6, elementwise_affine=False)
-        self.modulation = nn.Linear(channels, 2 * channels)
-        self.action_out = nn.Linear(channels, action_dim)
-        nn.init.zeros_(self.modulation.weight)
-        nn.init.zeros_(self.modulation.bias)
+        self.end_with(channels, action_dim)
 
     def encode(
         self,
@@ -113,5 +110,4 @@ class Transformer(nn.Module):
         hidden = self.action_in(chunk) + self.position
         for block in self.blocks:
             hidden = block(hidden, condition, context)
-        scale, shift = self.modulation(condition).chunk(2, -1)
-        return self.action_out(self.norm(hidden) * (1 + scale) + shift)
+        return self.read_out(hidden, condition)

@@ -35,7 +35,7 @@ class Labelled:
     """A strategy whose chunks say who they are: row r of the n-th inference is (n, r) / 1000."""
 
     name = "labelled"
-    horizon = HORIZON
+    horizon, history = HORIZON, 1
     privileged = False
 
     def __init__(self, waits: bool = False) -> None:
@@ -291,6 +291,7 @@ def test_an_episode_counts_what_its_chunks_cost(strategy: str, vjps_each: int) -
 
     class Watched:
         name, waits, horizon, privileged = infer.name, infer.waits, infer.horizon, False
+        history = 1
 
         def __call__(self, obs, requests, noise):
             asked.append(len(requests))

@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-import mujoco
 import numpy as np
 import pytest
+from swinging_bar import place, still
 
 from envs.arm import CONTROL_HZ, JOINTS, solve_pose
 from envs.card import Control
@@ -28,21 +28,6 @@ from rtc.errors import InvalidArgument
 AMPLITUDE = SwingingBar.card.knobs["amplitude"].default
 AXLE_HEIGHT, BAR_START, BAR_END, REACH_OF_TOUCH = 0.02, 0.03, 0.36, 0.022 + 0.035  # metres; the radii of both
 LANE = (0.37 + 0.035, 0.63 - 0.035)  # x of a load's centre between the walls, metres
-
-
-def still(control: Control = "force", amplitude: float = AMPLITUDE) -> SwingingBar:
-    """A reset env without disturbances."""
-    env = SwingingBar(control=control, disturbances=False, amplitude=amplitude)
-    env.reset(seed=0)
-    return env
-
-
-def place(env: SwingingBar, position: np.ndarray, angle: float = 0.0, rate: float = 0.0) -> None:
-    """Put the load, at rest, and the bar where they are wanted."""
-    solve_pose(env.model, env.data, position)
-    env.data.qvel[:] = 0.0
-    env.data.qpos[env._bar_q], env.data.qvel[env._bar_v] = angle, rate
-    mujoco.mj_forward(env.model, env.data)
 
 
 def touching(env: SwingingBar) -> set[str]:

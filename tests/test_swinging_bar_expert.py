@@ -10,29 +10,15 @@ from functools import cache
 import mujoco
 import numpy as np
 import pytest
+from swinging_bar import place, still
 
-from envs.arm import CONTROL_HZ, JOINTS, solve_pose
+from envs.arm import CONTROL_HZ, JOINTS
 from envs.card import Control
 from envs.swinging_bar import PERIOD, SWING_RATE, SwingingBar
 from envs.swinging_bar_expert import Expert
 
 EPISODES = 60
 AMPLITUDE = SwingingBar.card.knobs["amplitude"].default
-
-
-def still(control: Control = "force") -> SwingingBar:
-    """A reset env without disturbances."""
-    env = SwingingBar(control=control, disturbances=False)
-    env.reset(seed=0)
-    return env
-
-
-def place(env: SwingingBar, position: np.ndarray, angle: float = 0.0, rate: float = 0.0) -> None:
-    """Put the load, at rest, and the bar where they are wanted."""
-    solve_pose(env.model, env.data, position)
-    env.data.qvel[:] = 0.0
-    env.data.qpos[env._bar_q], env.data.qvel[env._bar_v] = angle, rate
-    mujoco.mj_forward(env.model, env.data)
 
 
 def throw(env: SwingingBar, velocity: np.ndarray) -> None:

@@ -116,20 +116,6 @@ def test_the_card_says_everything_and_is_the_metadata(task: str) -> None:
     assert env.observation_space.shape == (card.obs_dim,)
 
 
-@pytest.mark.parametrize("task", NATIVE)
-@pytest.mark.parametrize("mode", ["sync", "async"])
-def test_vectorised_envs_play_the_episodes_of_single_ones(task: str, mode: str) -> None:
-    vector: Any = gymnasium.make_vec(f"envs:{task}", num_envs=2, vectorization_mode=mode)
-    obs, _ = vector.reset(seed=[4, 9])
-    actions = moves(make(task), 2).astype(np.float32)
-    after = vector.step(actions)[0]
-    vector.close()
-    for index, seed in enumerate([4, 9]):
-        env = make(task)
-        assert np.array_equal(env.reset(seed=seed)[0], obs[index])
-        assert np.array_equal(env.step(actions[index])[0], after[index])
-
-
 @pytest.mark.parametrize("task", TASKS)
 def test_the_same_seed_is_the_same_episode_to_the_bit(task: str) -> None:
     env = make(task)

@@ -15,7 +15,7 @@ from rtc.cli.build import check_task
 from rtc.cli.options import task_option
 from rtc.cli.provenance import commit
 from rtc.cli.train_log import TENSORBOARD, open_logs
-from rtc.cli.train_loop import Judge, begin, finish, fit, screen
+from rtc.cli.train_loop import Judge, announce, begin, finish, fit, screen
 from rtc.cli.train_options import (
     PolicyOptions,
     PolicyTraining,
@@ -62,10 +62,7 @@ def train(task: str, data: Path, options: TrainOptions, shape: PolicyOptions, ho
     finish(training, options.out, {"data": manifest, "commit": code, **origin}, options.half)
     if rank() == 0:
         shutil.rmtree(options.out / RELABELLED, ignore_errors=True)
-    last = training.curve[-1]
-    screen().print(
-        f"held-out loss {last['held_out']:.4f} after {training.step} steps; policy in {options.out}"
-    )
+    announce(training, options.out)
 
 
 def fit_in_rounds(
@@ -78,14 +75,12 @@ def fit_in_rounds(
         judge = Judge(
             recipe.evaluate_every, lambda average: success_without_delay(average, recipe.evaluate_episodes)
         )
-    logs = open_logs(out, training, tensorboard=options.tensorboard, wandb=options.wandb)
-    for number in range(recipe.dagger + 1):
-        if number:
-            episodes = recipe.dagger_episodes
-            more = relabelled(out / RELABELLED, number, episodes, training.average, manifest)
-            rows = rows_of(more, training.policy)
-            train_set = tuple(torch.cat(pair) for pair in zip(train_set, rows, strict=True))
-        until = recipe.steps * (number + 1) // (recipe.dagger + 1)
-        fit(training, train_set, held_out, out, screen(), until=until, judge=judge, logs=logs)
-    for log in logs:
-        log.close()
+    with open_logs(out, training, tensorboard=options.tensorboard, wandb=options.wandb) as logs:
+        for number in range(recipe.dagger + 1):
+            if number:
+                episodes = recipe.dagger_episodes
+                more = relabelled(out / RELABELLED, number, episodes, training.average, manifest)
+                rows = rows_of(more, training.policy)
+                train_set = tuple(torch.cat(pair) for pair in zip(train_set, rows, strict=True))
+            until = recipe.steps * (number + 1) // (recipe.dagger + 1)
+            fit(training, train_set, held_out, out, screen(), until=until, judge=judge, logs=logs)

@@ -14,15 +14,12 @@ from envs.demos import Recipe, record
 from policies.checkpoint import load_policy
 from policies.flow import FlowPolicy
 from policies.training import Training, TrainingRecipe
-from rtc.cli.build import make_env
 from rtc.cli.demos_source import expert_env
 from rtc.cli.progress import progress
 from rtc.cli.train_loop import finish, fit, screen
 from rtc.cli.train_policy import split
+from rtc.cli.train_rollouts import episodes_without_delay
 from rtc.errors import RtcError
-from rtc.runtime.latency import ConstantDelay
-from rtc.runtime.rollout import rollout_batch
-from rtc.runtime.strategies import make_strategy
 
 
 @click.command("train-check", short_help="Train and judge a tiny policy, as a check.")
@@ -53,22 +50,13 @@ def train_check(episodes: int, steps: int) -> None:
         finish(training, Path(folder), {})
         trained = load_policy(Path(folder), "ReachPastPost-v0")
     after = training.curve[-1]["held_out"]
-    returns = [evaluate(candidate, range(32)) for candidate in (untrained.eval(), trained)]
+    returns = []
+    for candidate in (untrained.eval(), trained):
+        episodes = episodes_without_delay(candidate, range(32), execution_horizon=4)
+        returns.append(sum(episode.total_reward for episode in episodes) / len(episodes))
     click.echo(
         f"held-out loss {before:.3f} -> {after:.3f}; "
         f"mean return untrained {returns[0]:.2f}, trained {returns[1]:.2f}"
     )
     if not (after < 0.8 * before and returns[1] > returns[0] + 0.3):
         raise RtcError("training does not work: the loss should fall by a fifth and the return rise by 0.3")
-
-
-def evaluate(policy: FlowPolicy, seeds: range) -> float:
-    """Mean return over `seeds`, without delay, replanning every 4 ticks."""
-    envs = [make_env(policy.task) for _ in seeds]
-    strategy = make_strategy("naive", policy)
-    episodes, _ = rollout_batch(
-        envs, strategy, execution_horizon=4, delay=ConstantDelay(0), seeds=list(seeds)
-    )
-    for env in envs:
-        env.close()
-    return sum(episode.total_reward for episode in episodes) / len(episodes)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -67,7 +69,8 @@ class WeightsAndBiases:
         self._run.finish()
 
 
-def open_logs(folder: Path, training: Run, *, tensorboard: bool, wandb: bool) -> list[Log]:
+@contextmanager
+def open_logs(folder: Path, training: Run, *, tensorboard: bool, wandb: bool) -> Iterator[list[Log]]:
     """The logs that were asked for, of a training in `folder`, from where it is; one process keeps them.
 
     Raises InvalidArgument for one whose package is missing.
@@ -77,4 +80,8 @@ def open_logs(folder: Path, training: Run, *, tensorboard: bool, wandb: bool) ->
         logs.append(TensorBoard(folder / TENSORBOARD, training.step))
     if wandb and rank() == 0:
         logs.append(WeightsAndBiases(folder, asdict(training.recipe)))
-    return logs
+    try:
+        yield logs
+    finally:
+        for log in logs:
+            log.close()

@@ -169,3 +169,9 @@ def finish(training: Run, out: Path, origin: dict[str, Any], half: bool = False)
         for name in (WEIGHTS, CONFIG):
             os.replace(Path(fresh) / name, out / name)
     (out / STATE).unlink(missing_ok=True)
+
+
+def announce(training: Run, out: Path) -> None:
+    """Say how it ended, and where it is."""
+    loss = training.curve[-1]["held_out"]
+    screen().print(f"held-out loss {loss:.4f} after {training.step} steps; checkpoint in {out}")

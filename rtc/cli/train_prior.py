@@ -8,7 +8,7 @@ import click
 
 from rtc.cli.provenance import commit
 from rtc.cli.train_log import open_logs
-from rtc.cli.train_loop import begin, finish, fit, screen
+from rtc.cli.train_loop import announce, begin, finish, fit, screen
 from rtc.cli.train_options import TrainOptions, training_options
 from rtc.errors import InvalidArgument
 from rtc.inverse.images.data import data_std, read_images
@@ -58,17 +58,12 @@ def train_prior(data: Path, loss: str, label_dropout: float, options: TrainOptio
     if (options.out / STATE).exists():
         training.resume(options.out)
     code = commit()
-    logs = open_logs(options.out, training, tensorboard=options.tensorboard, wandb=options.wandb)
-    fit(training, train_set, held_out, options.out, screen(), logs=logs)
-    for log in logs:
-        log.close()
+    with open_logs(options.out, training, tensorboard=options.tensorboard, wandb=options.wandb) as logs:
+        fit(training, train_set, held_out, options.out, screen(), logs=logs)
     origin = {
         "data": {"file": data.name, "images": len(train_set.images), "held_out": len(held_out.images)},
         "loss": loss,
         "commit": code,
     }
     finish(training, options.out, origin, options.half)
-    last = training.curve[-1]
-    screen().print(
-        f"held-out loss {last['held_out']:.4f} after {training.step} steps; prior in {options.out}"
-    )
+    announce(training, options.out)

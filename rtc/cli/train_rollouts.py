@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,39 +19,42 @@ from rtc.cli.demos_source import expert_env
 from rtc.demonstrations import Demonstrations
 from rtc.distributed import rank, wait_for_all
 from rtc.errors import InvalidArgument
-from rtc.prefix import Prefix
+from rtc.runtime.controller import Request
+from rtc.runtime.episode import Episode
 from rtc.runtime.latency import ConstantDelay
+from rtc.runtime.observation import Observation, stack
 from rtc.runtime.rollout import rollout_batch
 from rtc.runtime.strategies import make_strategy
-from rtc.sample import sample
 from rtc.shards import read_shard, shard_path, write_shard
 
 JUDGED_FROM = 2_000_000  # seeds that neither demonstrations (from 1,000,000) nor evaluations (from 0) use
 RELABELLED_FROM = 3_000_000
 ROUND = 100_000  # between the seeds of two rounds
 BATCH = 64  # episodes in lockstep
-FLOW_STEPS = 5
+
+
+def episodes_without_delay(policy: FlowPolicy, seeds: Sequence[int], execution_horizon: int) -> list[Episode]:
+    """The policy in its task at d = 0, one episode a seed."""
+    strategy = make_strategy("naive", policy, device=policy.obs_mean.device)
+    episodes: list[Episode] = []
+    for start in range(0, len(seeds), BATCH):
+        some = list(seeds[start : start + BATCH])
+        envs = [make_env(policy.task, cameras=policy.cameras) for _ in some]
+        done, _ = rollout_batch(
+            envs, strategy, execution_horizon=execution_horizon, delay=ConstantDelay(0), seeds=some
+        )
+        episodes += done
+        for env in envs:
+            env.close()
+    return episodes
 
 
 def success_without_delay(network: nn.Module, episodes: int) -> float:
     """The part of `episodes` in which the policy succeeds at d = 0, replanned every quarter of a chunk."""
     assert isinstance(network, FlowPolicy)
-    strategy = make_strategy("naive", network, device=network.obs_mean.device)
-    successes = 0
-    for start in range(0, episodes, BATCH):
-        seeds = list(range(JUDGED_FROM + start, JUDGED_FROM + min(start + BATCH, episodes)))
-        envs = [make_env(network.task, cameras=network.cameras) for _ in seeds]
-        done, _ = rollout_batch(
-            envs,
-            strategy,
-            execution_horizon=max(1, network.horizon // 4),
-            delay=ConstantDelay(0),
-            seeds=seeds,
-        )
-        successes += sum(episode.success for episode in done)
-        for env in envs:
-            env.close()
-    return successes / episodes
+    seeds = range(JUDGED_FROM, JUDGED_FROM + episodes)
+    done = episodes_without_delay(network, seeds, max(1, network.horizon // 4))
+    return sum(episode.success for episode in done) / episodes
 
 
 def relabelled(
@@ -86,22 +90,16 @@ def check_relabelling(policy: FlowPolicy) -> None:
 
 def driver(policy: FlowPolicy, seed: int) -> Act:
     """The policy as what drives a recording; it is told what is committed if it was trained on prefixes."""
-    device = policy.obs_mean.device
+    name = "conditioned" if policy.max_delay else "naive"
+    strategy = make_strategy(name, policy, device=policy.obs_mean.device)
     generator = torch.Generator().manual_seed(seed)
+    shape = (policy.horizon, policy.action_dim)
 
-    def tensor(values: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(values)[None].to(device)
-
-    @torch.inference_mode()
-    def act(obs: Any, committed: np.ndarray) -> np.ndarray:
-        noise = torch.randn(1, policy.horizon, policy.action_dim, generator=generator).to(device)
-        prefix = None
-        if policy.max_delay:
-            rows = np.zeros((policy.horizon, policy.action_dim), np.float32)
-            rows[: len(committed)] = committed
-            prefix = Prefix(policy.normalize(tensor(rows)), torch.tensor([len(committed)], device=device))
-        seen = {name: tensor(value) for name, value in obs.items()} if isinstance(obs, dict) else tensor(obs)
-        chunk = sample(policy.condition(seen, prefix), noise, FLOW_STEPS)
-        return policy.denormalize(chunk)[0].cpu().numpy()
+    def act(obs: Observation, committed: np.ndarray) -> np.ndarray:
+        plan = np.zeros(shape, np.float32)
+        plan[: len(committed)] = committed
+        request = Request(0, 0, inference_delay=len(committed), previous=plan, remaining=policy.horizon)
+        chunks, _ = strategy(stack([obs]), [request], torch.randn(1, *shape, generator=generator))
+        return chunks[0]
 
     return act

@@ -63,7 +63,7 @@ class Lane:
         # Streams of a seed: the env has [seed], delays have [seed, 1], noise has [seed, 2].
         words = np.random.SeedSequence([seed, 2]).generate_state(1, np.uint64)
         self._generator = torch.Generator().manual_seed(int(words[0]))
-        self._history = History(getattr(strategy, "history", 1))
+        self._history = History(strategy.history)
         obs, info = env.reset(seed=seed)
         self._history.see(obs)
         self._positions = [np.array(info["position"])] if "position" in info else None

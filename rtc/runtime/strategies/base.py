@@ -84,6 +84,11 @@ class Strategy(Protocol):
         """Actions in a chunk."""
         ...
 
+    @property
+    def history(self) -> int:
+        """Observations that it looks back on; 1: the present one."""
+        ...
+
     def __call__(
         self, obs: Any, requests: Sequence[Request | None], noise: Noise
     ) -> tuple[Chunks, InferenceInfo]:

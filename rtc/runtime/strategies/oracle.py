@@ -28,6 +28,7 @@ class Oracle:
     name: str = field(default="oracle", init=False)
     waits: bool = field(default=False, init=False)
     privileged: bool = field(default=True, init=False)
+    history: int = field(default=1, init=False)
 
     def __call__(
         self, obs: Sequence[Any], requests: Sequence[Request | None], noise: Noise
