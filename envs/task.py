@@ -236,7 +236,7 @@ class ArmTask(gymnasium.Env, EzPickle):
             )
         push = self._disturb(self.np_random) if self.disturbances else np.zeros(3)
         self._move()
-        self.data.ctrl[self._driven] = self.drive.command(np.clip(action, -1.0, 1.0))
+        self.data.ctrl[self._driven] = self.drive.command(_clip(action, 1.0))
         self._physics(push)
         self._tick += 1
 
@@ -255,7 +255,7 @@ class ArmTask(gymnasium.Env, EzPickle):
         self._touched = touched
 
     def _see(self) -> Obs:
-        state = np.clip(self._observe(), -OBS_LIMIT, OBS_LIMIT).astype(np.float32)
+        state = _clip(self._observe(), OBS_LIMIT).astype(np.float32)
         if not self.cameras:
             return state
         if self._eye is None:
@@ -329,6 +329,11 @@ class ArmTask(gymnasium.Env, EzPickle):
             if renderer is not None:
                 renderer.close()
         self._renderer = self._eye = None
+
+
+def _clip(values: np.ndarray, limit: float) -> np.ndarray:
+    """`np.clip` to +-limit, in a fifth of its time for a few numbers."""
+    return np.minimum(np.maximum(values, -limit), limit)
 
 
 def _one_of(name: str, value: Any, choices: tuple) -> Any:

@@ -52,8 +52,8 @@ def train_check(episodes: int, steps: int) -> None:
     after = training.curve[-1]["held_out"]
     returns = []
     for candidate in (untrained.eval(), trained):
-        episodes = episodes_without_delay(candidate, range(32), execution_horizon=4)
-        returns.append(sum(episode.total_reward for episode in episodes) / len(episodes))
+        played = episodes_without_delay(candidate, range(32), execution_horizon=4)
+        returns.append(sum(episode.total_reward for episode in played) / len(played))
     click.echo(
         f"held-out loss {before:.3f} -> {after:.3f}; "
         f"mean return untrained {returns[0]:.2f}, trained {returns[1]:.2f}"
