@@ -26,6 +26,7 @@ class Made(NamedTuple):
 
     offset, white: disturbances of the committed prefixes, action units: smaller where actions are precise.
     prefix_steps: of the second training, on prefixes, which begins from the first; 0: none is shipped.
+    paused: how often the robot has waited before a label: for what is judged by stopping and thinking.
     """
 
     episodes: int
@@ -33,21 +34,22 @@ class Made(NamedTuple):
     white: float
     steps: int
     prefix_steps: int = 0
+    paused: float = 0.0
 
 
 MADE = {
     "ReachPastPost-v0": Made(9000, 0.3, 0.2, 5000, 2500),
     "ReachPastPostPosition-v0": Made(6000, 0.1, 0.07, 3000),
     "Catch-v0": Made(4000, 0.1, 0.05, 3000, 2500),
-    "CatchPosition-v0": Made(2500, 0.03, 0.02, 2500),
+    "CatchPosition-v0": Made(4000, 0.03, 0.02, 5000, paused=0.3),
     "Peg-v0": Made(4000, 0.1, 0.05, 4000, 2500),
-    "PegPosition-v0": Made(2500, 0.02, 0.01, 3000),
-    "Conveyor-v0": Made(4000, 0.03, 0.015, 4000, 2500),
-    "ConveyorPosition-v0": Made(2500, 0.02, 0.01, 2500),
+    "PegPosition-v0": Made(4000, 0.02, 0.01, 4000, paused=0.3),
+    "Conveyor-v0": Made(4000, 0.1, 0.05, 5000, 2500),
+    "ConveyorPosition-v0": Made(4000, 0.03, 0.015, 4000, paused=0.3),
     "SwingingBar-v0": Made(4000, 0.3, 0.2, 5000, 2500),
     "SwingingBarPosition-v0": Made(2500, 0.1, 0.05, 2500),
     "Tray-v0": Made(4000, 0.1, 0.07, 3000, 2500),
-    "TrayPosition-v0": Made(2500, 0.05, 0.03, 2500),
+    "TrayPosition-v0": Made(3000, 0.05, 0.03, 2500, paused=0.3),
 }
 
 
@@ -69,8 +71,9 @@ def train(task: str, out: Path, threads: int, *arguments: object) -> None:
 def make(task: str, threads: int) -> None:
     """Everything that is shipped for one task."""
     made, plain = MADE[task], OUT / "policies" / task
-    demos = ("--episodes", made.episodes, "--offset", made.offset, "--white", made.white)
-    rtc("demos", "--task", task, *demos, "--format", "plain", "--out", OUT / "demos" / task)
+    disturbed = ("--offset", made.offset, "--white", made.white, "--paused", made.paused)
+    where = ("--format", "plain", "--out", OUT / "demos" / task)
+    rtc("demos", "--task", task, "--episodes", made.episodes, *disturbed, *where)
     train(task, plain, threads, "--steps", made.steps)
     if made.prefix_steps:
         given = ("--from", plain, "--max-delay", 8, "--learning-rate", 0.001, "--steps", made.prefix_steps)
