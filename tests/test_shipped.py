@@ -16,13 +16,14 @@ from rtc.runtime.rollout import rollout_batch
 from rtc.runtime.strategies import make_strategy
 
 SEEDS = list(range(500_000, 500_064))
-NAMES = [task.removeprefix("rtc/") for task in envs.TASKS]
-SHIPPED_TASKS = [name for name in NAMES if shipped_checkpoint(name).is_dir()]
+TASKS = [task.removeprefix("rtc/") for task in envs.TASKS]
+NATIVE = [f"{name}-v0" for name in envs.CLASSES]
+WEIGHTS = [(task, False) for task in TASKS] + [(task, True) for task in NATIVE]  # True: trained on prefixes
 
 
-def successes(task: str, name: str, delay: int, **options: Any) -> int:
+def successes(task: str, name: str, delay: int, *, prefix: bool = False, **options: Any) -> int:
     """Of 64 episodes that neither training nor the study has seen, replanned every 4 ticks."""
-    folder = shipped_checkpoint(task)
+    folder = shipped_checkpoint(task, prefix=prefix)
     episodes, _ = rollout_batch(
         [make_env(task) for _ in SEEDS],
         make_strategy(name, load_policy(folder, task), **options),
@@ -34,9 +35,14 @@ def successes(task: str, name: str, delay: int, **options: Any) -> int:
     return sum(episode.success for episode in episodes)
 
 
-@pytest.mark.parametrize("task", SHIPPED_TASKS)
-def test_without_delay_the_shipped_policy_passes_its_gate(task: str) -> None:
-    assert successes(task, "naive", 0) >= 0.85 * len(SEEDS)
+@pytest.mark.parametrize(("task", "prefix"), WEIGHTS)
+def test_without_delay_the_shipped_policy_passes_its_gate(task: str, prefix: bool) -> None:
+    assert successes(task, "naive", 0, prefix=prefix) >= 0.85 * len(SEEDS)
+
+
+@pytest.mark.parametrize("task", NATIVE)
+def test_at_a_quarter_of_the_chunk_a_policy_that_is_told_the_prefix_keeps_its_success(task: str) -> None:
+    assert successes(task, "conditioned", 4, prefix=True) >= 0.85 * len(SEEDS)
 
 
 def test_at_a_quarter_of_the_chunk_realtime_wins_back_what_naive_loses() -> None:
@@ -52,11 +58,14 @@ def test_a_robot_that_can_hold_may_stop_and_think_and_one_that_cannot_may_not() 
     assert successes("ReachPastPost-v0", "synchronous", 4) < 0.8 * len(SEEDS)
 
 
-@pytest.mark.parametrize("task", SHIPPED_TASKS)
-def test_shipped_weights_say_how_they_were_made(task: str) -> None:
-    recipe = json.loads((shipped_checkpoint(task) / "recipe.json").read_text())
+@pytest.mark.parametrize(("task", "prefix"), WEIGHTS)
+def test_shipped_weights_are_small_and_say_how_they_were_made(task: str, prefix: bool) -> None:
+    folder = shipped_checkpoint(task, prefix=prefix)
+    recipe = json.loads((folder / "recipe.json").read_text())
+    assert (folder / "model.safetensors").stat().st_size <= 4_000_000
     assert re.fullmatch(r"[0-9a-f]{40}", recipe["commit"])
     assert recipe["data"]["task"] == task
     assert recipe["data"]["seed"] >= 1_000_000  # evaluation counts from 0
     assert recipe["seconds"] < 30 * 60
     assert recipe["curve"][-1]["held_out"] == recipe["held_out_loss"]
+    assert (load_policy(folder, task).max_delay > 0) is prefix
