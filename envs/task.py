@@ -26,6 +26,7 @@ JOINT_NOISE = 0.002  # radians, of the observed joint angles
 OBS_LIMIT = 10.0  # in any unit: out of reach, faster than anything here, beyond the joints
 CAMERA_SIZE = 96  # pixels, of an observed image
 CAMERAS = ("front", "top")
+STATE = int(mujoco.mjtState.mjSTATE_INTEGRATION)  # of the physics: what a step depends on
 EPISODE = ("_tick", "_held", "_touched", "_first_left", "_left")  # where every task is in its episode
 
 Obs: TypeAlias = Any
@@ -248,11 +249,14 @@ class ArmTask(gymnasium.Env, EzPickle):
             mujoco.mj_step(self.model, self.data)
             if self._watched is not None and self.data.ncon:
                 touched = touched or self._watched in self.data.contact.geom.ravel().tolist()
-        # mj_step leaves positions one step behind the joints; bring them up to date for the observation
+        self._look_up()
+        self._touched = touched
+
+    def _look_up(self) -> None:
+        """Bring positions and velocities up to date with the joints: mj_step leaves them one step behind."""
         mujoco.mj_kinematics(self.model, self.data)
         mujoco.mj_comPos(self.model, self.data)
         mujoco.mj_comVel(self.model, self.data)
-        self._touched = touched
 
     def _see(self) -> Obs:
         state = _clip(self._observe(), OBS_LIMIT).astype(np.float32)
@@ -290,7 +294,10 @@ class ArmTask(gymnasium.Env, EzPickle):
             knobs: dict[str, Any] = dict(self.knobs)
             self._imagined = type(self)(control=self.control, disturbances=False, **knobs)
         other = self._imagined
-        mujoco.mj_copyData(other.data, self.model, self.data)
+        moment = np.zeros(mujoco.mj_stateSize(self.model, STATE))
+        mujoco.mj_getState(self.model, self.data, moment, STATE)
+        mujoco.mj_setState(other.model, other.data, moment, STATE)
+        other._look_up()
         for name in (*EPISODE, *self.moment):
             setattr(other, name, copy.copy(getattr(self, name)))
         return other
