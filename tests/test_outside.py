@@ -272,12 +272,13 @@ def test_the_oracle_succeeds_at_a_delay_at_which_an_untrained_policy_does_not(tm
     name = "ReachPastPost-v0"
     save_policy(tmp_path / "policy", name, obs_dim=18, action_dim=3)
     common = ["--policy", str(tmp_path / "policy"), "--out", str(tmp_path / "out"), "--workers", "1"]
-    rest = ["--episodes", "2", "--delays", "3", "--strategies", "naive,oracle", "--no-video"]
+    rest = ["--episodes", "4", "--delays", "3", "--strategies", "naive,oracle", "--no-video"]
     result = CliRunner().invoke(main, ["rollout", "--task", name, *common, *rest])
     assert result.exit_code == 0, result.output
     cells = json.loads((tmp_path / "out" / "results.json").read_text())["cells"]
-    successes = [[episode["success"] for episode in cell["episodes"]] for cell in cells]
-    assert successes == [[False, False], [True, True]]
+    naive, oracle = (sum(episode["success"] for episode in cell["episodes"]) for cell in cells)
+    assert naive == 0
+    assert oracle >= 3  # of 4: it is not perfect, and another MuJoCo is another world
 
 
 def test_the_oracle_needs_a_world_that_it_can_copy(tmp_path: Path) -> None:
