@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium
+import mujoco
 import numpy as np
 import pytest
 import torch
@@ -268,6 +269,9 @@ def test_the_command_line_compares_strategies_on_an_environment_from_outside(tmp
     assert set(document["cells"][0]["episodes"][0]["delays"]) == {2}
 
 
+@pytest.mark.skipif(
+    mujoco.__version__.startswith("3.3"), reason="our tasks need a newer MuJoCo than Meta-World's"
+)
 def test_the_oracle_succeeds_at_a_delay_at_which_an_untrained_policy_does_not(tmp_path: Path) -> None:
     name = "ReachPastPost-v0"
     save_policy(tmp_path / "policy", name, obs_dim=18, action_dim=3)
@@ -278,7 +282,7 @@ def test_the_oracle_succeeds_at_a_delay_at_which_an_untrained_policy_does_not(tm
     cells = json.loads((tmp_path / "out" / "results.json").read_text())["cells"]
     naive, oracle = (sum(episode["success"] for episode in cell["episodes"]) for cell in cells)
     assert naive == 0
-    assert oracle >= 3  # of 4: it is not perfect, and another MuJoCo is another world
+    assert oracle >= 3  # of 4: it is not perfect
 
 
 def test_the_oracle_needs_a_world_that_it_can_copy(tmp_path: Path) -> None:

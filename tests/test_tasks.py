@@ -23,11 +23,12 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 import envs
+from envs.arm import load_model
 from envs.card import Card
 from envs.reach_past_post import ReachPastPost
 from envs.render import choose_backend
 from envs.task import CAMERAS, EPISODE, ArmTask
-from rtc.errors import InvalidArgument, RenderUnavailable
+from rtc.errors import InvalidArgument, RenderUnavailable, Unsupported
 
 ROOT = Path(__file__).parents[1]
 TASKS = list(envs.TASKS)
@@ -217,6 +218,17 @@ def test_a_bad_action_is_refused_by_name_and_changes_nothing(task: str, fault: s
     ):
         env.step(action)
     assert np.array_equal(state(env), before)
+
+
+def test_a_mujoco_in_which_the_tasks_would_be_others_is_refused_by_its_number(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    load_model.cache_clear()
+    monkeypatch.setattr(mujoco, "__version__", "3.10.9")
+    with pytest.raises(Unsupported, match=r"need MuJoCo 3\.11 or newer, and 3\.10\.9 is installed"):
+        ReachPastPost()
+    monkeypatch.setattr(mujoco, "__version__", "10.0.0")
+    ReachPastPost()
 
 
 def test_bad_arguments_are_refused_with_what_exists() -> None:
