@@ -36,7 +36,7 @@ class Conveyor(ArmTask):
          belt: 0.1 .. 0.5 m/s, twice a second another speed
     ```
     The fingers open along x, across the belt. In position control a place along y is one on the belt, as in a
-    robot that tracks a conveyor: a held target goes with it. Needs MuJoCo 3.11 or newer (surface velocities).
+    robot that tracks a conveyor: a held target goes with it.
     """
 
     card = Card(
