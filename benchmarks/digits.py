@@ -40,10 +40,10 @@ from rtc.inverse.methods.table import METHODS
 from rtc.inverse.quality import data_residual, psnr, ssim
 from rtc.kernel import normal
 from rtc.measurement import LinearMeasurement
+from rtc.process_pool import in_workers
 from rtc.report.statistics import paired_difference
 from rtc.run_folder import fingerprint, open_folder
 from rtc.serialise import read_json, write_json
-from rtc.sweep import in_workers
 
 OPERATORS = ("inpaint-box", "inpaint-random", "deblur", "superres")
 NOISE = 0.05

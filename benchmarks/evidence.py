@@ -21,7 +21,7 @@ from rtc.inverse.particles import Particles, bootstrap, fps, importance_sampling
 from rtc.measurement import LinearMeasurement
 from rtc.operators.dense import Matrix
 from rtc.path import Cosine
-from rtc.sweep import in_workers
+from rtc.process_pool import in_workers
 
 COUNTS, STEPS, SEEDS = (32, 128, 512), 300, 20
 

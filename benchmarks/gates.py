@@ -28,9 +28,10 @@ from policies.checkpoint import shipped_checkpoint
 from rtc.cli.build import Builder
 from rtc.cli.demos_source import expert_env
 from rtc.cli.provenance import available_cores, commit, machine
+from rtc.process_pool import in_workers
 from rtc.report.statistics import success_rate
 from rtc.serialise import read_json, write_json
-from rtc.sweep import Cell, Shard, in_workers, run_shard
+from rtc.sweep import Cell, Shard, run_shard
 
 FOLDER = RESULTS / "gates"
 SPREAD_SEEDS = range(2_000_000, 2_000_012)  # apart from training and evaluation

@@ -27,9 +27,9 @@ from benchmarks.study import DOCS, RESULTS, write_between
 from rtc.cli.progress import progress
 from rtc.cli.provenance import commit, machine, versions
 from rtc.errors import RtcError
+from rtc.process_pool import in_workers
 from rtc.run_folder import open_folder
 from rtc.serialise import read_json, write_json
-from rtc.sweep import in_workers
 
 FEW, ALL = REFERENCES | MAIN, REFERENCES | MAIN | VARIANTS | REST
 

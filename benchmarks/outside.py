@@ -19,9 +19,9 @@ from benchmarks.study import DOCS, RESULTS, percent, write_between
 from envs.outside import make_outside
 from envs.outside_demos import expert_succeeds, outside_expert
 from rtc.cli.provenance import available_cores, commit, machine
+from rtc.process_pool import in_workers
 from rtc.report.statistics import success_rate
 from rtc.serialise import read_json, write_json
-from rtc.sweep import in_workers
 
 TASKS = ("reach-v3", "button-press-v3", "drawer-open-v3", "pick-place-v3", "peg-insert-side-v3")
 SLOW: dict[str, dict[str, int]] = {

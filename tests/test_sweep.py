@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
-import os
-import signal
 from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from time import sleep
 
 import pytest
 import torch
 from point_mass import GaussianPolicy, PointMass
 from torch import Tensor
 
-from rtc.errors import InvalidArgument, OutputExists, RtcError
+from rtc.errors import InvalidArgument, OutputExists
 from rtc.report.table import refusals
 from rtc.run_folder import open_folder
 from rtc.runtime.strategies import make_strategy
 from rtc.serialise import read_json, whole_file, write_json
-from rtc.sweep import Cell, Shard, ShardResult, in_workers, run_shard, split, sweep, total
+from rtc.sweep import Cell, Shard, ShardResult, run_shard, split, sweep, total
 
 
 def cell(strategy: str = "realtime", policy: GaussianPolicy | None = None, delay: int = 2) -> Cell:
@@ -37,23 +33,6 @@ def run(folder: Path, workers: int = 1, batch: int = 2) -> dict[str, ShardResult
 
 def episodes(results: dict[str, ShardResult]) -> dict[str, list]:
     return {name: result.episodes for name, result in results.items()}
-
-
-def identify(number: int) -> tuple[int, int]:
-    return number, torch.get_num_threads()
-
-
-def touch_after(seconds: float, path: Path) -> None:
-    sleep(seconds)
-    path.touch()
-
-
-def die() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def fail() -> None:
-    raise ValueError("as planned")
 
 
 def test_shards_cover_every_seed_of_every_cell_once() -> None:
@@ -72,17 +51,6 @@ def test_results_do_not_depend_on_the_number_of_workers(tmp_path: Path) -> None:
     assert list(alone) == list(together)
 
 
-def test_every_job_runs_on_one_thread_wherever_it_runs() -> None:
-    jobs = [partial(identify, number) for number in range(3)]
-    torch.set_num_threads(2)
-    try:
-        for workers in (1, 2):
-            assert sorted(in_workers(jobs, workers)) == [(number, (number, 1)) for number in range(3)]
-            assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(1)
-
-
 def test_a_sweep_takes_up_what_is_stored_and_runs_the_rest(tmp_path: Path) -> None:
     whole = run(tmp_path)
     gone = tmp_path / "realtime-d2.0.json"
@@ -95,24 +63,6 @@ def test_a_sweep_takes_up_what_is_stored_and_runs_the_rest(tmp_path: Path) -> No
     assert seen == {"naive-d2.0": True, "naive-d2.2": True, "realtime-d2.0": False, "realtime-d2.2": True}
     assert episodes(again) == episodes(whole)
     assert gone.exists()
-
-
-@pytest.mark.parametrize(("job", "error"), [(die, RtcError), (fail, ValueError)])
-def test_a_failing_worker_is_reported_and_the_others_end(job, error: type[Exception]) -> None:
-    with pytest.raises(error):
-        list(in_workers([job, *[partial(identify, number) for number in range(3)]], 2))
-    assert not multiprocessing.active_children()
-
-
-def test_stopping_half_way_ends_the_workers(tmp_path: Path) -> None:
-    slow = [partial(touch_after, 3.0, tmp_path / str(number)) for number in range(3)]
-    results = in_workers([partial(touch_after, 0.0, tmp_path / "first"), *slow], 2)
-    next(results)
-    results.close()
-    assert not multiprocessing.active_children()
-    assert [path.name for path in tmp_path.iterdir()] == ["first"]
-    with pytest.raises(InvalidArgument, match="at least 1"):
-        next(in_workers([], 0))
 
 
 def test_timings_add_up() -> None:

@@ -23,8 +23,8 @@ from rtc.cli.provenance import available_cores, versions
 from rtc.demonstrations import Recording
 from rtc.lerobot_dataset import need
 from rtc.lerobot_writer import write_lerobot
+from rtc.process_pool import in_workers
 from rtc.shards import write_shard
-from rtc.sweep import in_workers
 
 SHARD = 50  # episodes; a shard is what an interrupted recording loses
 

@@ -7,9 +7,10 @@ from functools import partial
 from pathlib import Path
 
 from rtc.cli.build import Builder
+from rtc.process_pool import in_workers
 from rtc.report.film import film
 from rtc.report.statistics import Summary
-from rtc.sweep import Shard, in_workers
+from rtc.sweep import Shard
 
 IMAGE_SIZE = (360, 480)  # height, width in pixels
 
