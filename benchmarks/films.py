@@ -15,6 +15,7 @@ from envs.render import choose_backend
 from rtc.cli.build import Builder
 from rtc.report.film import film
 from rtc.report.video import write_gif
+from rtc.runtime.latency import ConstantDelay
 from rtc.sweep import Cell, Shard, run_shard
 
 IMAGE_SIZE = (320, 400)  # height, width in pixels, before the GIF makes it smaller
@@ -28,7 +29,7 @@ def draw(name: str) -> str:
     shards, successes = [], []
     for delay, rows in DELAYS:
         strategy = builder.strategy("naive")
-        cell = Cell(f"d{delay}", builder.env(), strategy, delay, rows, builder.starvation)
+        cell = Cell(f"d{delay}", builder.env(), strategy, ConstantDelay(delay), rows, builder.starvation)
         shards.append(Shard(cell, SEEDS))
         successes.append([record["success"] for record in run_shard(shards[-1]).episodes])
     differing = [seed for seed, one, other in zip(SEEDS, *successes, strict=True) if one != other]

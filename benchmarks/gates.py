@@ -30,6 +30,7 @@ from rtc.cli.demos_source import expert_env
 from rtc.cli.provenance import available_cores, commit, machine
 from rtc.process_pool import in_workers
 from rtc.report.statistics import success_rate
+from rtc.runtime.latency import ConstantDelay
 from rtc.serialise import read_json, write_json
 from rtc.sweep import Cell, Shard, run_shard
 
@@ -93,7 +94,7 @@ def batched_speed(task: str) -> dict[str, float]:
     64 episodes of naive execution a worker, in lockstep, without the start of the processes.
     """
     builder, cores = Builder.check(task, None), available_cores()
-    cell = Cell("speed", builder.env(), builder.strategy("naive"), 0, 4, builder.starvation)
+    cell = Cell("speed", builder.env(), builder.strategy("naive"), ConstantDelay(0), 4, builder.starvation)
     jobs = [partial(rollout_speed, Shard(cell, tuple(range(64)))) for _ in range(cores)]
     alone, together = (sum(speed for _, speed in in_workers(some, len(some))) for some in (jobs[:1], jobs))
     return {"cores": cores, "one_worker": alone, "all_cores": together, "scaling": together / alone}

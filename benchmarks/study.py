@@ -5,19 +5,20 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 from rich.console import Console
 
 from rtc.cli.build import Builder, execution_horizon
-from rtc.cli.document import timing_document
-from rtc.cli.progress import progress
 from rtc.cli.provenance import available_cores, commit, machine, versions
+from rtc.cli.simulate import simulate
+from rtc.process_pool import in_workers
 from rtc.report.statistics import Estimate, paired_difference, summarise
 from rtc.run_folder import open_folder
-from rtc.sweep import Cell, split, sweep
+from rtc.runtime.latency import ConstantDelay
+from rtc.sweep import Cell, ShardResult, split
 
 TASK, TWIN = "ReachPastPost-v0", "ReachPastPostPosition-v0"
 RESULTS = Path(__file__).parent / "results"
@@ -70,7 +71,7 @@ def run(
             item.name,
             builder.env(),
             builder.strategy(item.strategy, **dict(item.options)),
-            item.delay,
+            ConstantDelay(item.delay),
             item.execution_horizon,
             starvation,
         )
@@ -85,19 +86,16 @@ def run(
         "versions": versions(),
     }
     work = open_folder(RESULTS / f"{name}.work", decisive, force=False)
-    fresh: list[str] = []
-    start = perf_counter()
-    total, console = len(cells) * len(seeds), Console(stderr=True)
-    with progress(console, "simulating", total, "episodes", rate_unit="control steps") as advance:
-
-        def on_shard(shard: Any, result: Any, stored: bool) -> None:
-            advance(len(shard.seeds), 0.0 if stored else result.timing["control_steps"])
-            if not stored:
-                fresh.append(shard.name)
-
-        results = sweep(shards, work.cells, workers=available_cores(), on_shard=on_shard)
+    results: dict[str, ShardResult] = {}
+    done = simulate(
+        shards,
+        work.cells,
+        pool=partial(in_workers, workers=available_cores()),
+        errors=Console(stderr=True, highlight=False, soft_wrap=True),
+        on_result=lambda shard, result: results.update({shard.name: result}),
+    )
     document = decisive | {"commit": code, "machine": machine(), "horizon": builder.policy.horizon}
-    document["timing"] = timing_document(results, fresh, perf_counter() - start)
+    document["timing"] = done.document()
     document["cells"] = [
         _cell_document(
             item,

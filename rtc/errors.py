@@ -8,7 +8,8 @@ RtcError
  ├── CheckpointError     a checkpoint that is missing, truncated, or made for something else
  ├── DatasetError        demonstrations that are missing, truncated, or made for something else
  ├── OutputExists        a file or folder that would be overwritten
- └── RenderUnavailable   no MuJoCo rendering backend works on this machine
+ ├── RenderUnavailable   no MuJoCo rendering backend works on this machine
+ └── WorkerDied          a worker process that ended in the middle of its job
 ```
 
 A message says what was given, what would be right, and how to get there.
@@ -47,3 +48,7 @@ class OutputExists(RtcError):
 
 class RenderUnavailable(RtcError):
     """No MuJoCo rendering backend works on this machine."""
+
+
+class WorkerDied(RtcError):
+    """A worker process that ended in the middle of its job; what was finished before counts."""

@@ -15,23 +15,29 @@ from typing import TypeVar
 
 import torch
 
-from rtc.errors import InvalidArgument, RtcError
+from rtc.errors import InvalidArgument, WorkerDied
 
 Result = TypeVar("Result")
+DEATH = (
+    "a worker process died, perhaps for lack of memory; finished shards are kept: "
+    "give the same command again, with fewer --workers or a smaller --batch"
+)
+"""What a user is told who loses a worker."""
 
 
 def in_workers(jobs: Sequence[Callable[[], Result]], workers: int) -> Generator[tuple[int, Result]]:
     """Yield (index, result) as the picklable `jobs` finish in at most `workers` >= 1 processes.
 
-    Every job runs on one thread; with one worker, or one job, in this process. An exception, and a generator
-    that is closed early, ends the processes. Raises RtcError if one dies.
+    Every job runs on one thread; with one worker in this process. An exception, and a generator that is
+    closed early, ends the processes. Raises WorkerDied if one dies, or lacks memory.
     """
     if workers < 1:
         raise InvalidArgument(f"workers is {workers}; at least 1 process is needed")
-    if min(workers, len(jobs)) <= 1:
-        with _one_thread():
-            for index, job in enumerate(jobs):
-                yield index, job()
+    if not jobs:
+        return
+    if workers == 1:
+        with one_thread():
+            yield from _here(jobs)
         return
     os.environ["OMP_WAIT_POLICY"] = (
         "PASSIVE"  # read by the children: a thread that waits must not spin on a core
@@ -46,11 +52,8 @@ def in_workers(jobs: Sequence[Callable[[], Result]], workers: int) -> Generator[
             for future in wait(futures, return_when=FIRST_COMPLETED).done:
                 yield futures.pop(future), future.result()
         pool.shutdown()
-    except BrokenProcessPool as error:
-        raise RtcError(
-            "a worker process died, perhaps for lack of memory; finished shards are kept: "
-            "give the same command again, with fewer --workers or a smaller --batch"
-        ) from error
+    except (BrokenProcessPool, MemoryError) as error:
+        raise WorkerDied(DEATH) from error
     finally:
         for process in set(multiprocessing.active_children()) - others:
             process.terminate()
@@ -58,8 +61,17 @@ def in_workers(jobs: Sequence[Callable[[], Result]], workers: int) -> Generator[
         pool.shutdown(cancel_futures=True)
 
 
+def _here(jobs: Sequence[Callable[[], Result]]) -> Iterator[tuple[int, Result]]:
+    try:
+        for index, job in enumerate(jobs):
+            yield index, job()
+    except MemoryError as error:
+        raise WorkerDied(DEATH) from error
+
+
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
+    """Torch on one thread while the block runs."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

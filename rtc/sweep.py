@@ -1,9 +1,9 @@
-"""Sweeps: the same seeds in every cell, spread over worker processes, shard by shard.
+"""Sweeps: the same seeds in every cell, spread over a pool of workers, shard by shard.
 
 ```
-cell  realtime-d4    seeds 0 .. 127
-shard realtime-d4.0        0 ..  63     one lockstep batch in one process, one file when done
-shard realtime-d4.64      64 .. 127
+cell  realtime-d4         seeds 0 .. 127
+shard realtime-d4.0-63          0 ..  63     one lockstep batch in one process, one file when done
+shard realtime-d4.64-127       64 .. 127
 ```
 
 What a shard computes depends on its cell and its seeds only, never on the number of workers. A sweep that
@@ -12,7 +12,8 @@ stops half-way keeps its finished shards; the next one reads them and runs the r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import math
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -21,11 +22,10 @@ from typing import Any
 
 import gymnasium
 
-from rtc.errors import InvalidArgument
-from rtc.process_pool import in_workers
+from rtc.errors import InvalidArgument, WorkerDied
 from rtc.runtime.controller import Starvation
 from rtc.runtime.episode import Episode, Timing
-from rtc.runtime.latency import ConstantDelay
+from rtc.runtime.latency import ConstantDelay, DelayModel
 from rtc.runtime.rollout import OnTick, rollout_batch
 from rtc.runtime.strategies import Strategy
 from rtc.serialise import read_json, write_json
@@ -43,13 +43,14 @@ class Cell:
     """One setting to measure.
 
     name: unique in a sweep, fit for a file name. make_env, make_strategy: picklable, called in the worker.
-    delay: ticks that every inference takes. execution_horizon: s, in rows.
+    delay: of inference. A constant one is planned for, any other by the largest of the last counted ones.
+    execution_horizon: s, in rows.
     """
 
     name: str
     make_env: Callable[[], gymnasium.Env]
     make_strategy: Callable[[], Strategy]
-    delay: int
+    delay: DelayModel
     execution_horizon: int
     starvation: Starvation = "hold"
 
@@ -64,7 +65,7 @@ class Shard:
     @property
     def name(self) -> str:
         """Unique in a sweep."""
-        return f"{self.cell.name}.{self.seeds[0]}"
+        return f"{self.cell.name}.{self.seeds[0]}-{self.seeds[-1]}"
 
 
 @dataclass(frozen=True)
@@ -89,14 +90,16 @@ def run_shard(
     on_tick: OnTick | None = None,
 ) -> ShardResult:
     """Run the shard's episodes in lockstep on this thread; `make_env(seed)` replaces the cell's own."""
+    delay = shard.cell.delay
     envs = [shard.cell.make_env() if make_env is None else make_env(seed) for seed in shard.seeds]
     try:
         episodes, timing = rollout_batch(
             envs,
             shard.cell.make_strategy(),
             execution_horizon=shard.cell.execution_horizon,
-            delay=ConstantDelay(shard.cell.delay),
+            delay=delay,
             seeds=shard.seeds,
+            inference_delay=delay.initial if isinstance(delay, ConstantDelay) else None,
             starvation=shard.cell.starvation,
             on_tick=on_tick,
         )
@@ -111,33 +114,51 @@ def episode_record(episode: Episode) -> Record:
     return {name: getattr(episode, name) for name in RECORDED}
 
 
+def run_in_parts(shard: Shard, parts: int) -> ShardResult:
+    """`run_shard` with an n-th of the episodes at a time: the same episodes, in less memory."""
+    pieces = split([shard.cell], shard.seeds, max(1, math.ceil(len(shard.seeds) / parts)))
+    results = [run_shard(piece) for piece in pieces]
+    episodes = [episode for result in results for episode in result.episodes]
+    return ShardResult(episodes, asdict(total(result.timing for result in results)))
+
+
+Pool = Callable[[Sequence[Callable[[], ShardResult]]], Generator[tuple[int, ShardResult]]]
+"""What runs jobs and yields (index, result) as they finish: `in_workers` or `on_ray`, told how many."""
+
+
 def sweep(
-    shards: Sequence[Shard],
-    folder: Path,
-    *,
-    workers: int,
-    on_shard: Callable[[Shard, ShardResult, bool], None],
-) -> dict[str, ShardResult]:
-    """Run what `folder` does not hold yet and write each shard there when it is done, as `<shard name>.json`.
+    shards: Sequence[Shard], folder: Path, *, pool: Pool, on_retry: Callable[[WorkerDied], None]
+) -> Generator[tuple[Shard, ShardResult, bool]]:
+    """Yield (shard, result, stored) for every shard: first what `folder` holds, then what `pool` runs.
 
-    on_shard(shard, result, stored): called for each shard when it is known; `stored`: an earlier run made it.
-    Returns the results by shard name, in the order of `shards`. Raises RtcError if a worker process dies.
+    Each shard is written there, as `<shard name>.json`, before it is yielded. If a worker dies, what is
+    missing is run once more in half batches, after on_retry(why). Raises WorkerDied if another dies then.
     """
-    stored = {shard.name: result for shard in shards if (result := _read(folder, shard)) is not None}
-    found = dict(stored)
+    missing = []
     for shard in shards:
-        if shard.name in stored:
-            on_shard(shard, stored[shard.name], True)
-    missing = [shard for shard in shards if shard.name not in stored]
-    with closing(in_workers([partial(run_shard, shard) for shard in missing], workers)) as results:
-        for index, result in results:
-            write_json(folder / f"{missing[index].name}.json", asdict(result), indent=None)
-            found[missing[index].name] = result
-            on_shard(missing[index], result, False)
-    return {shard.name: found[shard.name] for shard in shards}
+        result = read_shard(folder, shard)
+        if result is None:
+            missing.append(shard)
+        else:
+            yield shard, result, True
+    done: set[str] = set()
+    for parts in (1, 2):
+        left = [shard for shard in missing if shard.name not in done]
+        try:
+            with closing(pool([partial(run_in_parts, shard, parts) for shard in left])) as results:
+                for index, result in results:
+                    write_json(folder / f"{left[index].name}.json", asdict(result), indent=None)
+                    done.add(left[index].name)
+                    yield left[index], result, False
+            return
+        except WorkerDied as error:
+            if parts == 2:
+                raise
+            on_retry(error)
 
 
-def _read(folder: Path, shard: Shard) -> ShardResult | None:
+def read_shard(folder: Path, shard: Shard) -> ShardResult | None:
+    """What an earlier run left of `shard` in `folder`; None if it left nothing."""
     try:
         return ShardResult(**read_json(folder / f"{shard.name}.json"))
     except FileNotFoundError:

@@ -18,6 +18,7 @@ from rtc.report.plot import plot_success
 from rtc.report.statistics import paired_difference, success_rate, summarise
 from rtc.report.table import closing_line, refusals, result_table
 from rtc.report.video import CAPTION, panel, write_strip, write_video
+from rtc.runtime.latency import ConstantDelay
 
 
 def record(seed: int = 0, success: bool = True, **changes: object) -> dict:
@@ -157,7 +158,7 @@ def test_the_plot_is_written_whole(tmp_path: Path) -> None:
 def grey_film(strategy: str, count: int, success: bool, width: int = 96) -> Film:
     """Frame k is a flat grey of 10 k."""
     frames = [np.full((64, width, 3), 10 * index, np.uint8) for index in range(count)]
-    return Film(strategy, 4, 0.02, record(success=success), frames)
+    return Film(strategy, ConstantDelay(4), 0.02, record(success=success), frames)
 
 
 def test_a_finished_episode_freezes_and_says_how_it_ended() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Generator
 from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
@@ -13,9 +14,11 @@ import torch
 from point_mass import GaussianPolicy, PointMass
 from torch import Tensor
 
-from rtc.errors import InvalidArgument, OutputExists
+from rtc.errors import InvalidArgument, OutputExists, WorkerDied
+from rtc.process_pool import in_workers
 from rtc.report.table import refusals
 from rtc.run_folder import open_folder
+from rtc.runtime.latency import ConstantDelay
 from rtc.runtime.strategies import make_strategy
 from rtc.serialise import read_json, whole_file, write_json
 from rtc.sweep import Cell, Shard, ShardResult, run_shard, split, sweep, total
@@ -23,12 +26,20 @@ from rtc.sweep import Cell, Shard, ShardResult, run_shard, split, sweep, total
 
 def cell(strategy: str = "realtime", policy: GaussianPolicy | None = None, delay: int = 2) -> Cell:
     factory = partial(make_strategy, strategy, policy or GaussianPolicy())
-    return Cell(f"{strategy}-d{delay}", PointMass, factory, delay, execution_horizon=3)
+    return Cell(f"{strategy}-d{delay}", PointMass, factory, ConstantDelay(delay), execution_horizon=3)
 
 
 def run(folder: Path, workers: int = 1, batch: int = 2) -> dict[str, ShardResult]:
     shards = split([cell("naive"), cell("realtime")], range(3), batch)
-    return sweep(shards, folder, workers=workers, on_shard=lambda *_: None)
+    found = {shard.name: result for shard, result, _ in start(shards, folder, workers)}
+    return {shard.name: found[shard.name] for shard in shards}
+
+
+def start(shards: list[Shard], folder: Path, workers: int = 1) -> Generator[tuple[Shard, ShardResult, bool]]:
+    def refuse(error: WorkerDied) -> None:
+        raise error
+
+    return sweep(shards, folder, pool=partial(in_workers, workers=workers), on_retry=refuse)
 
 
 def episodes(results: dict[str, ShardResult]) -> dict[str, list]:
@@ -53,15 +64,17 @@ def test_results_do_not_depend_on_the_number_of_workers(tmp_path: Path) -> None:
 
 def test_a_sweep_takes_up_what_is_stored_and_runs_the_rest(tmp_path: Path) -> None:
     whole = run(tmp_path)
-    gone = tmp_path / "realtime-d2.0.json"
+    gone = tmp_path / "realtime-d2.0-1.json"
     gone.unlink()
-    seen = {}
     shards = split([cell("naive"), cell("realtime")], range(3), 2)
-    again = sweep(
-        shards, tmp_path, workers=1, on_shard=lambda shard, _, stored: seen.update({shard.name: stored})
-    )
-    assert seen == {"naive-d2.0": True, "naive-d2.2": True, "realtime-d2.0": False, "realtime-d2.2": True}
-    assert episodes(again) == episodes(whole)
+    seen = {shard.name: (result, stored) for shard, result, stored in start(shards, tmp_path)}
+    assert {name: stored for name, (_, stored) in seen.items()} == {
+        "naive-d2.0-1": True,
+        "naive-d2.2-2": True,
+        "realtime-d2.0-1": False,
+        "realtime-d2.2-2": True,
+    }
+    assert {name: result.episodes for name, (result, _) in seen.items()} == episodes(whole)
     assert gone.exists()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ from rtc.cli.plan import Plan
 from rtc.cli.provenance import commit, machine
 from rtc.report.statistics import Summary, summarise
 from rtc.report.table import closing_line, refusals
-from rtc.sweep import Record, ShardResult, total
+from rtc.sweep import Record, ShardResult
 
 
 @dataclass(frozen=True)
@@ -47,23 +47,6 @@ class Outcome:
     def warnings(self) -> list[str]:
         """A line a cell in which chunks were refused."""
         return refusals(self.records)
-
-
-def timing_document(
-    results: Mapping[str, ShardResult], fresh: Sequence[str], seconds: float
-) -> dict[str, Any]:
-    """Where the time went: `seconds` of wall clock for the shards `fresh`; work is summed over processes."""
-    timing = total(results[name].timing for name in fresh)
-    return {
-        "wall_seconds": seconds,
-        "control_steps": int(timing.control_steps),
-        "control_steps_per_second": timing.control_steps / seconds if seconds > 0 else 0.0,
-        "control_steps_per_second_of_one_busy_process": timing.steps_per_second,
-        "physics_seconds": timing.env,
-        "network_seconds": timing.policy,
-        "other_seconds": timing.other,
-        "shards_resumed": len(results) - len(fresh),
-    }
 
 
 def results_document(outcome: Outcome, arguments: dict[str, Any], timing: dict[str, Any]) -> dict[str, Any]:

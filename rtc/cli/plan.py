@@ -8,6 +8,7 @@ from typing import Any
 from rtc.cli.build import Builder, check_strategies, execution_horizon
 from rtc.cli.provenance import versions
 from rtc.errors import InvalidArgument
+from rtc.runtime.latency import ConstantDelay
 from rtc.sweep import Cell, Shard, split
 
 STRATEGY_SETTINGS = ("num_steps", "schedule", "jacobian", "max_weight", "data_std", "mask_end")
@@ -61,7 +62,7 @@ def _cells(builder: Builder, arguments: dict[str, Any]) -> dict[tuple[str, int],
                 name=f"{name}-d{delay}",
                 make_env=builder.env(),
                 make_strategy=factory,
-                delay=delay,
+                delay=ConstantDelay(delay),
                 execution_horizon=execution_horizon(arguments["execution_horizon"], strategy, delay),
                 starvation=starvation,
             )

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import json
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import click
 from rich.console import Console
 
-from rtc.cli.document import Outcome, results_document, timing_document, without_episodes
+from rtc.cli.document import Outcome, results_document, without_episodes
 from rtc.cli.options import MaxWeight, NameList, TickList, task_option
 from rtc.cli.pictures import draw_plot, draw_video
-from rtc.cli.plan import Plan, make_plan
-from rtc.cli.progress import progress
+from rtc.cli.plan import make_plan
 from rtc.cli.provenance import available_cores
+from rtc.cli.simulate import say, simulate
+from rtc.process_pool import in_workers
 from rtc.report.table import result_table
 from rtc.run_folder import RunFolder, open_folder
 from rtc.runtime.strategies import STRATEGIES, Oracle
 from rtc.serialise import write_json
-from rtc.sweep import Record, Shard, ShardResult, sweep
+from rtc.sweep import Record, ShardResult
 
 # What the study in docs/ recommends: this is the one place for it.
 DEFAULTS: dict[str, Any] = {
@@ -119,66 +120,40 @@ def rollout(**arguments: Any) -> None:
     folder = open_folder(arguments["out"], plan.settings, arguments["force"])
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
     for assumption in plan.builder.assumed:
-        _say(errors, f"warning: {assumption}")
-    results, timing = _simulate(plan, folder, arguments, errors)
-    outcome = Outcome.collect(plan, results)
+        say(errors, f"warning: {assumption}")
+    results: dict[str, ShardResult] = {}
+    work = simulate(
+        plan.shards,
+        folder.cells,
+        pool=partial(in_workers, workers=arguments["workers"]),
+        errors=errors,
+        shown=not arguments["as_json"],
+        on_result=lambda shard, result: results.update({shard.name: result}),
+    )
+    outcome, timing = Outcome.collect(plan, results), work.document()
     document = results_document(outcome, arguments, timing)
     write_json(folder.path / "results.json", document)
     pictures = _draw(outcome, folder, arguments, errors)
     folder.finish()
     for warning in outcome.warnings:
-        _say(errors, f"warning: {warning}")
+        say(errors, f"warning: {warning}")
     if arguments["as_json"]:
         click.echo(json.dumps(without_episodes(document)))
     else:
         _print(outcome, timing, folder, pictures)
 
 
-def _say(errors: Console, line: str) -> None:
-    errors.print(f"rtc: {' '.join(line.split())}", markup=False)
-
-
-def _simulate(
-    plan: Plan, folder: RunFolder, arguments: dict[str, Any], errors: Console
-) -> tuple[dict[str, ShardResult], dict[str, Any]]:
-    """The results of all shards, and where the time went."""
-    fresh: list[str] = []
-    start = perf_counter()
-    episodes = len(plan.cells) * len(plan.seeds)
-    shown = not arguments["as_json"]
-    with progress(
-        errors, "simulating", episodes, "episodes", rate_unit="control steps", enabled=shown
-    ) as advance:
-
-        def on_shard(shard: Shard, result: ShardResult, stored: bool) -> None:
-            advance(len(shard.seeds), 0.0 if stored else result.timing["control_steps"])
-            if not stored:
-                fresh.append(shard.name)
-
-        try:
-            results = sweep(plan.shards, folder.cells, workers=arguments["workers"], on_shard=on_shard)
-        except KeyboardInterrupt:
-            kept = len(list(folder.cells.glob("*.json")))
-            _say(
-                errors,
-                f"interrupted; {kept} of {len(plan.shards)} parts are kept in {folder.cells}: "
-                "the same command, without --force, resumes",
-            )
-            raise
-    return results, timing_document(results, fresh, perf_counter() - start)
-
-
 def _draw(outcome: Outcome, folder: RunFolder, arguments: dict[str, Any], errors: Console) -> str | None:
     """Draw what this machine can; what the video shows."""
 
-    def say(line: str) -> None:
-        _say(errors, line)
+    def tell(line: str) -> None:
+        say(errors, line)
 
     plan = outcome.plan
     draw_plot(
         list(outcome.summaries.values()),
         folder.path / "plot.png",
-        say,
+        tell,
         tick_milliseconds=1000 * outcome.tick_seconds,
         horizon=plan.builder.policy.horizon,
         title=plan.builder.task,
@@ -196,7 +171,7 @@ def _draw(outcome: Outcome, folder: RunFolder, arguments: dict[str, Any], errors
         if seed in shard.seeds
     }
     with errors.status("drawing the video") if not arguments["as_json"] else nullcontext():
-        return draw_video(shards, seed, plan.builder, folder.path, arguments["workers"], say)
+        return draw_video(shards, seed, plan.builder, folder.path, arguments["workers"], tell)
 
 
 def telling_seed(records: dict[tuple[str, int], list[Record]], delay: int) -> int:

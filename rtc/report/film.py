@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from rtc.runtime.controller import ChunkController
+from rtc.runtime.latency import DelayModel
 from rtc.sweep import Record, Shard, run_shard
 
 
@@ -23,7 +24,7 @@ class Film:
     """
 
     strategy: str
-    delay: int
+    delay: DelayModel
     tick_seconds: float
     record: Record
     frames: list[UInt8[np.ndarray, "height width 3"]] = field(repr=False)

@@ -19,14 +19,15 @@ MARKERS = "osD^vP"
 def plot_success(
     summaries: Sequence[Summary], path: Path, *, tick_milliseconds: float, horizon: int, title: str
 ) -> None:
-    """Write a PNG: one line a strategy with its Wilson band, over the delay in ticks and ms."""
+    """Write a PNG: one line a strategy with its Wilson band, over the constant delay in ticks and ms."""
     figure = Figure(figsize=(7.2, 4.4), dpi=200, layout="constrained")
     axes = figure.add_subplot()
     strategies = list(dict.fromkeys(summary.strategy for summary in summaries))
     for index, strategy in enumerate(strategies):
         cells = sorted((s for s in summaries if s.strategy == strategy), key=lambda summary: summary.delay)
         _line(axes, strategy, cells, MARKERS[index % len(MARKERS)])
-    _dress(axes, sorted({summary.delay for summary in summaries}), tick_milliseconds, horizon)
+    delays = sorted({summary.delay for summary in summaries if isinstance(summary.delay, int)})
+    _dress(axes, delays, tick_milliseconds, horizon)
     axes.set_title(
         f"{title}\n{summaries[0].episodes} episodes a point, same seeds; bands: 95 % Wilson", fontsize=10
     )

@@ -47,15 +47,17 @@ def paired_difference(first: Sequence[float], second: Sequence[float], seed: int
 
 @dataclass(frozen=True)
 class Summary:
-    """One cell in numbers. delay, execution_horizon: ticks. None: no episode had the number.
+    """One cell in numbers. None: no episode had the number.
 
+    delay: ticks, or the text of what draws them; mean_delay: as counted, ticks. execution_horizon: rows.
     failures: how often each reason ended an episode. time_to_success: seconds, mean over successes.
     boundary_jump, prefix_error: action units, median over chunks. rms_jerk: m/s^3, mean over episodes.
     starved_ticks, network_calls, vjps: mean an episode.
     """
 
     strategy: str
-    delay: int
+    delay: int | str
+    mean_delay: float | None
     execution_horizon: int
     episodes: int
     successes: int
@@ -71,7 +73,7 @@ class Summary:
 
 
 def summarise(
-    strategy: str, delay: int, execution_horizon: int, records: Sequence[dict[str, Any]]
+    strategy: str, delay: int | str, execution_horizon: int, records: Sequence[dict[str, Any]]
 ) -> Summary:
     """The summary of a cell's episode records (`rtc.sweep.episode_record`); at least one."""
     if not records:
@@ -82,6 +84,7 @@ def summarise(
     return Summary(
         strategy=strategy,
         delay=delay,
+        mean_delay=_over(np.mean, (delay for record in records for delay in record["delays"])),
         execution_horizon=execution_horizon,
         episodes=len(records),
         successes=successes,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rich import box
 from rich.table import Table
@@ -25,8 +26,8 @@ COLUMNS = (
     "calls\n+ VJPs",
 )
 LEGEND = (
-    "d, s: delay and execution horizon, ticks. time: mean, to success. jump: median step in the action where "
-    "chunks join. jerk: RMS. starved ticks, network calls and VJPs: an episode."
+    "d, s: delay (ms: its mean) and execution horizon, ticks. time: mean, to success. jump: median step in the "
+    "action where chunks join. jerk: RMS. starved ticks, network calls and VJPs: an episode."
 )
 
 
@@ -48,7 +49,7 @@ def _cells(summary: Summary, tick_milliseconds: float) -> list[str]:
     value, low, high = (100 * number for number in summary.success)
     return [
         summary.strategy,
-        f"{summary.delay} ({summary.delay * tick_milliseconds:.0f})",
+        _delay(summary, tick_milliseconds),
         str(summary.execution_horizon),
         f"[bold]{value:.0f}[/] \\[{low:.0f}, {high:.0f}]",
         _number(summary.time_to_success, ".2f"),
@@ -57,6 +58,11 @@ def _cells(summary: Summary, tick_milliseconds: float) -> list[str]:
         f"{summary.starved_ticks:.1f}",
         f"{summary.network_calls:.0f}" + (f"+{summary.vjps:.0f}" if summary.vjps else ""),
     ]
+
+
+def _delay(summary: Summary, tick_milliseconds: float) -> str:
+    mean = summary.delay if isinstance(summary.delay, int) else summary.mean_delay
+    return f"{summary.delay} ({_number(None if mean is None else mean * tick_milliseconds, '.0f')})"
 
 
 def _number(value: float | None, form: str) -> str:
@@ -84,7 +90,7 @@ def closing_line(outcomes: Outcomes, horizon: int, tick_milliseconds: float) -> 
     return "; ".join(parts) + ". [In brackets: 95 %, paired by seed.]"
 
 
-def refusals(records: Mapping[tuple[str, int], Sequence[Record]]) -> list[str]:
+def refusals(records: Mapping[tuple[str, Any], Sequence[Record]]) -> list[str]:
     """A line for each (strategy, delay) in which episodes ended because a chunk was not finite."""
     lines = []
     for (strategy, delay), episodes in records.items():

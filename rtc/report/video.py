@@ -19,6 +19,7 @@ from PIL import Image, ImageDraw, ImageFont
 from rtc.errors import InvalidArgument
 from rtc.report.film import Film
 from rtc.report.palette import colour
+from rtc.runtime.latency import ConstantDelay
 from rtc.serialise import whole_file
 
 CAPTION = 60  # pixels above every picture of the video
@@ -133,7 +134,9 @@ def _still(film: Film, index: int, size: tuple[int, int]) -> Image.Image:
 
 
 def _delay(film: Film) -> str:
-    return f"d = {film.delay} ({film.delay * film.tick_seconds * 1000:.0f} ms)"
+    if isinstance(film.delay, ConstantDelay):
+        return f"d = {film.delay} ({film.delay.ticks * film.tick_seconds * 1000:.0f} ms)"
+    return f"d = {film.delay}"
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
