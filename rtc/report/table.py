@@ -26,8 +26,8 @@ COLUMNS = (
     "calls\n+ VJPs",
 )
 LEGEND = (
-    "d, s: delay (ms: its mean) and execution horizon, ticks. time: mean, to success. jump: median step in the "
-    "action where chunks join. jerk: RMS. starved ticks, network calls and VJPs: an episode."
+    "d, s: delay (ms: its mean) and execution horizon, ticks. time: mean, to success. jump: median step "
+    "in the action where chunks join. jerk: RMS. starved ticks, network calls and VJPs: an episode."
 )
 
 
