@@ -3,7 +3,7 @@
 ```
 RtcError
  ├── InvalidArgument     a value outside its legal range (also a ValueError)
- ├── Unsupported         an operator that cannot do what a method needs
+ ├── Unsupported         an operator, a policy or a task that cannot do what a method needs
  ├── IllegalEvent        an event that the controller's state does not allow (also a RuntimeError)
  ├── CheckpointError     a checkpoint that is missing, truncated, or made for something else
  ├── DatasetError        demonstrations that are missing, truncated, or made for something else
@@ -27,7 +27,7 @@ class InvalidArgument(RtcError, ValueError):
 
 
 class Unsupported(RtcError):
-    """An operator that cannot do what a method needs."""
+    """An operator, a policy or a task that cannot do what a method needs."""
 
 
 class IllegalEvent(RtcError, RuntimeError):

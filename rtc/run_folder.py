@@ -24,7 +24,15 @@ from rtc.errors import OutputExists
 from rtc.serialise import read_json, write_json
 
 RUN, CELLS = "run.json", "cells"
-WRITTEN = ("results.json", "plot.png", "video.mp4", "frames.png")
+WRITTEN = (
+    "results.json",
+    "plot.png",
+    "video.mp4",
+    "frames.png",
+    "summary.json",
+    "episodes.parquet",
+    "report.html",
+)
 
 
 @dataclass(frozen=True)
@@ -41,7 +49,7 @@ class RunFolder:
         return self.path / CELLS
 
     def finish(self) -> None:
-        """Note that the run is complete; the shards, which results.json repeats, go."""
+        """Note that the run is complete; the shards, which the results repeat, go."""
         write_json(self.path / RUN, {"settings": self.settings, "finished": True})
         shutil.rmtree(self.cells, ignore_errors=True)
 
@@ -81,6 +89,15 @@ def check_folder(path: Path, settings: dict[str, Any], force: bool) -> bool:
             "resume it, choose another --out, or replace it with --force"
         )
     return True
+
+
+def unfinished_settings(path: Path) -> dict[str, Any]:
+    """The settings of an unfinished run in `path`; {} if there is none."""
+    try:
+        run = read_json(path / RUN)
+        return {} if run["finished"] else dict(run["settings"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return {}
 
 
 def _differences(keys: list[str], before: dict[str, Any], now: dict[str, Any]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from envs.task import ArmTask
 from policies.checkpoint import bare_task, load_policy, shipped_checkpoint
 from policies.flow import FlowPolicy
 from rtc.checkpoint import CONFIG, WEIGHTS
-from rtc.errors import CheckpointError, InvalidArgument
+from rtc.errors import CheckpointError, InvalidArgument, Unsupported
 from rtc.run_folder import fingerprint
 from rtc.runtime.controller import Starvation
 from rtc.runtime.strategies import STRATEGIES, Oracle, Strategy, make_strategy
@@ -89,7 +89,7 @@ def build_strategy(name: str, folder: Path, task: str, **settings: Any) -> Strat
     if name != Oracle.name:
         return make_strategy(name, policy, **settings)
     if is_outside(task):
-        raise InvalidArgument(f"{task} cannot be copied to look ahead in: leave the oracle out")
+        raise Unsupported(f"{task} cannot be copied to look ahead in: leave the oracle out")
     return Oracle(foresee_anew, policy.horizon)
 
 
@@ -133,12 +133,19 @@ class Builder:
         """The policy; loaded once."""
         return cached_policy(self.folder, self.task)
 
-    @property
+    @cached_property
     def starvation(self) -> Starvation:
         """What this task's robot does at a tick without an action; "hold" where the task does not say."""
         env = self.env()()
         env.close()
         return env.metadata.get("starvation", "hold")
+
+    @cached_property
+    def tick_seconds(self) -> float:
+        """Seconds of one control tick of the task."""
+        env = self.env()()
+        env.close()
+        return 1 / float(env.metadata["control_hz"])
 
     @property
     def assumed(self) -> list[str]:

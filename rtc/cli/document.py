@@ -33,9 +33,7 @@ class Outcome:
             key: summarise(*key, plan.cells[key].execution_horizon, episodes)
             for key, episodes in records.items()
         }
-        env = plan.builder.env()()
-        env.close()
-        return cls(plan, records, summaries, 1 / float(env.metadata["control_hz"]))
+        return cls(plan, records, summaries, plan.builder.tick_seconds)
 
     @property
     def conclusion(self) -> str:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from typing import Any, Literal
 
 import click
+
+from rtc.errors import InvalidArgument
 
 task_option = click.option(
     "--task",
@@ -30,6 +34,24 @@ class NameList(click.ParamType):
         if not all(names):
             self.fail(f"{value!r} is no list of names such as naive,realtime", param, ctx)
         return list(dict.fromkeys(names))
+
+
+class TextList(click.ParamType):
+    """Texts separated by commas that stand outside parentheses, each read by `parse`; each once, in order."""
+
+    def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
+        self.name = name
+        self._parse = parse
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[Any]:
+        """Text to a list of what `parse` makes of its parts; an InvalidArgument of it is a usage error."""
+        if not isinstance(value, str):
+            return value
+        try:
+            parts = re.split(r",(?![^(]*\))", value)
+            return list({str(part): part for part in map(self._parse, map(str.strip, parts))}.values())
+        except InvalidArgument as error:
+            self.fail(str(error), param, ctx)
 
 
 class TickList(click.ParamType):

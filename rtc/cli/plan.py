@@ -11,8 +11,16 @@ from rtc.errors import InvalidArgument
 from rtc.runtime.latency import ConstantDelay
 from rtc.sweep import Cell, Shard, split
 
-STRATEGY_SETTINGS = ("num_steps", "schedule", "jacobian", "max_weight", "data_std", "mask_end")
-"""Arguments that go to `make_strategy` as they are."""
+# What the study in docs/ recommends: this is the one place for it.
+STRATEGY_DEFAULTS: dict[str, Any] = {
+    "num_steps": 5,
+    "schedule": "zeros",
+    "jacobian": "exact",
+    "max_weight": 5.0,
+    "data_std": 1.0,
+    "mask_end": None,
+}
+"""Arguments that go to `make_strategy` as they are, and what they are if a user does not say."""
 DECIDE_NOTHING = ("policy", "out", "workers", "video_seed", "no_video", "force", "as_json")
 """Arguments that no number depends on; the policy counts by its contents."""
 
@@ -55,7 +63,7 @@ def _cells(builder: Builder, arguments: dict[str, Any]) -> dict[tuple[str, int],
     cells = {}
     starvation = arguments["starvation"] or builder.starvation
     for name in check_strategies(arguments["strategies"]):
-        factory = builder.strategy(name, **{key: arguments[key] for key in STRATEGY_SETTINGS})
+        factory = builder.strategy(name, **{key: arguments[key] for key in STRATEGY_DEFAULTS})
         strategy = factory()
         for delay in arguments["delays"]:
             cells[name, delay] = Cell(

@@ -14,7 +14,7 @@ from rich.console import Console
 from rtc.cli.document import Outcome, results_document, without_episodes
 from rtc.cli.options import MaxWeight, NameList, TickList, task_option
 from rtc.cli.pictures import draw_plot, draw_video
-from rtc.cli.plan import make_plan
+from rtc.cli.plan import STRATEGY_DEFAULTS, make_plan
 from rtc.cli.provenance import available_cores
 from rtc.cli.simulate import say, simulate
 from rtc.process_pool import in_workers
@@ -24,23 +24,16 @@ from rtc.runtime.strategies import STRATEGIES, Oracle
 from rtc.serialise import write_json
 from rtc.sweep import Record, ShardResult
 
-# What the study in docs/ recommends: this is the one place for it.
-DEFAULTS: dict[str, Any] = {
+DEFAULTS: dict[str, Any] = STRATEGY_DEFAULTS | {
     "strategies": "synchronous,naive,realtime",
     "delays": "0,2,4,6,8",
     "execution_horizon": "max(d,1)",
-    "num_steps": 5,
-    "schedule": "zeros",
-    "jacobian": "exact",
-    "max_weight": 5.0,
-    "data_std": 1.0,
-    "mask_end": None,
 }
 FOLDER = click.Path(path_type=Path)
 
 
 def _option(name: str, help: str, **settings: Any) -> Any:
-    """An option whose default, if the study has one, comes from DEFAULTS."""
+    """An option whose default, if there is one, comes from DEFAULTS."""
     default = DEFAULTS.get(name.lstrip("-").replace("-", "_"))
     return click.option(name, help=help, **({"default": default} if default is not None else {}) | settings)
 

@@ -51,6 +51,12 @@ class Conditioned(Flow):
                 "train one with `rtc train --max-delay 8`, or guide this one (strategy realtime)"
             )
 
+    @property
+    def max_delay(self) -> int:
+        """The longest delay, in ticks, that the policy can be told of."""
+        assert isinstance(self.policy, PrefixPolicy)  # it was looked at when this strategy was made
+        return self.policy.max_delay
+
     @torch.no_grad()
     def __call__(
         self, obs: Observation, requests: Sequence[Request | None], noise: Noise
