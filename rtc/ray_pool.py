@@ -37,14 +37,13 @@ def ray_cluster(address: str, workers: int) -> Iterator[None]:
     if workers < 1:
         raise InvalidArgument(f"workers is {workers}; at least 1 process is needed")
     ray = _ray()
+    if address != LOCAL:
+        _knock(address)
     if ray.is_initialized():
         yield
         return
-    if address == LOCAL:
-        where: dict[str, Any] = {"num_cpus": workers, "include_dashboard": False}
-    else:
-        _knock(address)
-        where = {"address": address}
+    new = {"num_cpus": workers, "include_dashboard": False}
+    where: dict[str, Any] = new if address == LOCAL else {"address": address}
     try:
         ray.init(**where, configure_logging=True, logging_level=logging.ERROR, log_to_driver=False)
     except (ConnectionError, RuntimeError, ValueError) as error:

@@ -35,10 +35,11 @@ def run(folder: Path, workers: int = 1, batch: int = 2) -> dict[str, ShardResult
     return {shard.name: found[shard.name] for shard in shards}
 
 
-def start(shards: list[Shard], folder: Path, workers: int = 1) -> Generator[tuple[Shard, ShardResult, bool]]:
-    def refuse(error: WorkerDied) -> None:
-        raise error
+def refuse(error: WorkerDied) -> None:
+    raise error
 
+
+def start(shards: list[Shard], folder: Path, workers: int = 1) -> Generator[tuple[Shard, ShardResult, bool]]:
     return sweep(shards, folder, pool=partial(in_workers, workers=workers), on_retry=refuse)
 
 
