@@ -113,7 +113,13 @@ class FlowPolicy(nn.Module, PyTorchModelHubMixin):
         """What the network needs of raw observations, once per chunk. Raises InvalidArgument for others."""
         state, images = self._parts(obs)
         state = ((state - self.obs_mean) / self.obs_std).flatten(1)
-        return self.network.encode(state, self.images(images) if self.images else None)
+        features = self.images(images) if self.images else None
+        if len(state) > 1:
+            return self.network.encode(state, features)
+        # A matrix times a single vector rounds otherwise than times many, and an episode must not depend on
+        # how many others are simulated with it: alone, an observation is encoded as one of two.
+        twice = None if features is None else features.repeat(2, 1, 1)
+        return self.network.encode(state.repeat(2, 1), twice)[:1]
 
     def _parts(self, obs: Observation) -> tuple[Tensor, list[Tensor]]:
         parts = obs if isinstance(obs, Mapping) else {"state": obs}

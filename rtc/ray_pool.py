@@ -113,7 +113,7 @@ def _knock(address: str) -> None:
 def _absent(address: str, error: Exception) -> RtcError:
     return RtcError(
         f"no Ray cluster answers at {address} ({_first_line(error)}); start one there (ray start --head), "
-        "give --ray local for one on this machine, or leave --ray out"
+        "give --ray local for one on this machine, or leave --ray out; one with a token wants RAY_AUTH_TOKEN"
     )
 
 
