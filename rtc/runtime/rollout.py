@@ -25,7 +25,7 @@ from rtc.runtime.episode import Episode, Timing
 from rtc.runtime.executor import Executor, SimulatedExecutor
 from rtc.runtime.lane import Answer, ExecutionHorizon, Lane, Planner
 from rtc.runtime.latency import DelayEstimator, DelayModel
-from rtc.runtime.observation import stack
+from rtc.runtime.observation import Scene, stack
 from rtc.runtime.strategies import Strategy
 
 OnTick = Callable[[int, gymnasium.Env, ChunkController], None]
@@ -134,8 +134,13 @@ def _inference(
     infer: Strategy, lanes: Sequence[Lane], requests: Sequence[Request | None], timing: Timing
 ) -> Callable[[], list[Answer]]:
     """The batched inference of `lanes` at this tick, to be run whenever and wherever the executor likes."""
-    # the oracle looks into the simulator; everybody else sees what a robot would
-    obs = [lane.env for lane in lanes] if infer.privileged else stack([lane.obs for lane in lanes])
+    seen = [lane.obs for lane in lanes]
+    # who is privileged may look into the simulator; everybody else sees what a robot would
+    obs = (
+        [Scene(lane.env, own) for lane, own in zip(lanes, seen, strict=True)]
+        if infer.privileged
+        else stack(seen)
+    )
     noise = torch.stack([lane.draw_noise() for lane in lanes])
 
     def compute() -> list[Answer]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -15,9 +15,8 @@ from rtc.guidance.pigdm import guide
 from rtc.measurement import Measurement, SoftMask
 from rtc.prior import Prior, from_denoiser
 from rtc.runtime.controller import Request
-from rtc.runtime.mask import prefix_weights
 from rtc.runtime.observation import Observation
-from rtc.runtime.strategies.base import Chunks, Flow, InferenceInfo, Noise
+from rtc.runtime.strategies.base import PAPER, About, Chunks, Flow, InferenceInfo, Noise, weights_of
 
 
 @dataclass(frozen=True)
@@ -40,6 +39,12 @@ class Realtime(Flow):
     data_std: float = 1.0
     mask_end: int | None = None
     name: str = field(default="realtime", init=False)
+    about: ClassVar[About] = About(
+        "guides the flow to agree with what will have run (PiGDM, clipped and weighted)",
+        calls="n + n VJPs (identity: n)",
+        source=PAPER,
+        needs=("gradients through the policy, unless the Jacobian is the identity",),
+    )
 
     def __post_init__(self) -> None:
         if self.mask_end is not None and not 0 <= self.mask_end <= self.horizon:
@@ -62,10 +67,7 @@ class Realtime(Flow):
         return chunks, InferenceInfo(prior.calls, vjps, guided, nonfinite_step)
 
     def _weights(self, request: Request | None) -> Float[np.ndarray, " horizon"]:
-        remaining = 0 if request is None else request.remaining
-        end = remaining if self.mask_end is None else min(remaining, self.mask_end)
-        inference_delay = 0 if request is None else request.inference_delay
-        return _prefix_weights(self.horizon, inference_delay, self.horizon - end, self.schedule)
+        return weights_of(request, self.horizon, self.schedule, self.mask_end)
 
     def _guide(self, prior: Prior, requests: Sequence[Request | None], weights: np.ndarray) -> Prior:
         target = self.plans(requests)
@@ -80,9 +82,3 @@ class Realtime(Flow):
             jacobian=self.jacobian,
             data_std=self.data_std,
         )
-
-
-@lru_cache(maxsize=4096)
-def _prefix_weights(horizon: int, inference_delay: int, execution_horizon: int, schedule: str) -> np.ndarray:
-    weights = prefix_weights(horizon, inference_delay, execution_horizon, schedule, dtype=torch.float32)
-    return weights.numpy()
