@@ -20,7 +20,6 @@ Source: Black, Galliker & Levine 2025, "Real-Time Execution of Action Chunking F
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -50,7 +49,7 @@ __all__ = [
     "options_of",
 ]
 
-STRATEGIES: dict[str, Callable[..., Strategy]] = {
+STRATEGIES: dict[str, type[Any]] = {
     strategy.name: strategy
     for strategy in (
         *(Synchronous, Naive, Ensemble, Blend, Bid, Seam, Overwrite, Paint, Warm),
@@ -63,9 +62,9 @@ SIMULATED: dict[str, type[Rollforward] | type[Oracle]] = {each.name: each for ea
 
 
 def options_of(name: str) -> dict[str, Any]:
-    """The options of the strategy called `name`, a key of STRATEGIES, with their defaults; not the policy."""
-    parameters = inspect.signature(STRATEGIES[name]).parameters.values()
-    return {each.name: each.default for each in parameters if each.name != "policy"}
+    """The options of the strategy called `name`, with their defaults: all but what it is made around."""
+    parameters = inspect.signature((STRATEGIES | SIMULATED)[name]).parameters.values()
+    return {each.name: each.default for each in parameters if each.default is not each.empty}
 
 
 def make_strategy(
