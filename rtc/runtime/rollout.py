@@ -149,9 +149,13 @@ def _inference(
         timing.policy += perf_counter() - start
         finite = np.all(np.isfinite(chunks), axis=(1, 2)).tolist()
         faults = [_fault(*pair) for pair in zip(finite, info.nonfinite_step.tolist(), strict=True)]
+        nothing = np.zeros(len(faults), bool)
+        redrawn, replaced = (nothing if rows is None else rows for rows in (info.redrawn, info.replaced))
         return [
-            Answer(chunk, fault, info.network_calls, info.vjps if guided else 0)
-            for chunk, fault, guided in zip(chunks, faults, info.guided, strict=True)
+            Answer(chunk, fault, info.network_calls * (1 + again), info.vjps if guided else 0, bool(instead))
+            for chunk, fault, guided, again, instead in zip(
+                chunks, faults, info.guided, redrawn.tolist(), replaced.tolist(), strict=True
+            )
         ]
 
     return compute

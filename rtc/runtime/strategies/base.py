@@ -66,13 +66,15 @@ class InferenceInfo:
     guided: [B], the rows that the VJPs were for.
     nonfinite_step: [B], the first flow step (from 0) at which a row was not finite, num_steps if only the
         finished chunk was not, -1 = fine.
-    replaced: [B], the rows whose guided chunk was unfit and gave way to an unguided one; None: none.
+    redrawn, replaced: [B], the rows whose guided chunk looked unfit and was drawn again without guidance, at
+        the cost of as many calls, and those of them that gave way (see `guard`); None: none.
     """
 
     network_calls: int
     vjps: int
     guided: np.ndarray
     nonfinite_step: Int[np.ndarray, "batch"]
+    redrawn: np.ndarray | None = None
     replaced: np.ndarray | None = None
 
 
@@ -199,6 +201,13 @@ class Flow:
         shape = (self.horizon, self.policy.action_dim)
         plans = [np.zeros(shape, np.float32) if request is None else request.previous for request in requests]
         return self.policy.normalize(torch.from_numpy(np.stack(plans)).to(self.device))
+
+
+def frozen_rows(requests: Sequence[Request | None], like: Noise) -> Float[Tensor, "batch horizon 1"]:
+    """1 on the frozen rows of each plan, else 0; a first chunk (None) has none. like: of the same length."""
+    counts = [0 if request is None else len(request.frozen) for request in requests]
+    rows = torch.arange(like.shape[1]) < torch.tensor(counts)[:, None]
+    return rows[..., None].to(like)
 
 
 def weights_of(

@@ -17,7 +17,8 @@ from rtc.measurement import LinearMeasurement
 from rtc.path import Time
 from rtc.runtime.controller import Request
 from rtc.runtime.observation import Observation
-from rtc.runtime.strategies.base import About, Chunks, Flow, InferenceInfo, Noise
+from rtc.runtime.strategies.base import About, Chunks, InferenceInfo, Noise, frozen_rows
+from rtc.runtime.strategies.guard import Guided
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +41,7 @@ class FrozenRows:
 
 
 @dataclass(frozen=True)
-class Posterior(Flow):
+class Posterior(Guided):
     """The frozen rows are measured, and the rest follows by the policy's own covariance of chunks.
 
     Cov[x1 | x] = (sigma^2 / alpha) J in the place of r2 I: exact if chunks of one observation are Gaussian.
@@ -70,14 +71,14 @@ class Posterior(Flow):
         self, obs: Observation, requests: Sequence[Request | None], noise: Noise
     ) -> tuple[Chunks, InferenceInfo]:
         """Sample from the policy given the frozen rows of each plan; a first chunk (None) has none."""
-        counts = np.array([0 if request is None else len(request.frozen) for request in requests])
-        prior, guided = self.condition(obs), counts > 0
+        prior = self.condition(obs)
+        guided = np.array([request is not None and len(request.frozen) > 0 for request in requests])
         if not guided.any():
             chunks, nonfinite_step = self.draw(prior, noise)
             return chunks, InferenceInfo(prior.calls, 0, guided, nonfinite_step)
-        plans = self.plans(requests)
-        frozen = torch.from_numpy(np.arange(self.horizon) < counts[:, None])[..., None].to(plans)
-        measured = LinearMeasurement(FrozenRows(frozen), frozen * plans, self.noise_std**2)
-        chunks, nonfinite_step = self.draw(mmps(prior, measured, iterations=self.iterations), noise)
-        vjps = prior.calls * (self.iterations + 1)
-        return chunks, InferenceInfo(prior.calls, vjps, guided, nonfinite_step)
+        plan = self.plans(requests)
+        frozen = frozen_rows(requests, plan)
+        measured = LinearMeasurement(FrozenRows(frozen), frozen * plan, self.noise_std**2)
+        posterior = mmps(prior, measured, iterations=self.iterations)
+        vjps = self.num_steps * (self.iterations + 1)
+        return self.answer(prior, posterior, noise, plan, requests, vjps, guided)

@@ -16,11 +16,12 @@ from rtc.measurement import Measurement, SoftMask
 from rtc.prior import Prior, from_denoiser
 from rtc.runtime.controller import Request
 from rtc.runtime.observation import Observation
-from rtc.runtime.strategies.base import PAPER, About, Chunks, Flow, InferenceInfo, Noise, weights_of
+from rtc.runtime.strategies.base import PAPER, About, Chunks, InferenceInfo, Noise, weights_of
+from rtc.runtime.strategies.guard import Guided
 
 
 @dataclass(frozen=True)
-class Realtime(Flow):
+class Realtime(Guided):
     """Real-time chunking: guide the flow to agree with the rows that will run anyway (paper, eqs 1-5).
 
     ```
@@ -61,17 +62,16 @@ class Realtime(Flow):
         weights = np.stack([self._weights(request) for request in requests])
         guided = np.any(weights > 0.0, axis=1)
         prior = self.condition(obs)
-        posterior = self._guide(prior, requests, weights) if guided.any() else prior
-        chunks, nonfinite_step = self.draw(posterior, noise)
-        vjps = prior.calls if guided.any() and self.jacobian == "exact" else 0
-        return chunks, InferenceInfo(prior.calls, vjps, guided, nonfinite_step)
+        if not guided.any():
+            chunks, nonfinite_step = self.draw(prior, noise)
+            return chunks, InferenceInfo(prior.calls, 0, guided, nonfinite_step)
+        plan = self.plans(requests)
+        posterior = self._posterior(prior, SoftMask(plan, torch.from_numpy(weights).to(plan)))
+        vjps = self.num_steps if self.jacobian == "exact" else 0
+        return self.answer(prior, posterior, noise, plan, requests, vjps, guided)
 
     def _weights(self, request: Request | None) -> Float[np.ndarray, " horizon"]:
         return weights_of(request, self.horizon, self.schedule, self.mask_end)
-
-    def _guide(self, prior: Prior, requests: Sequence[Request | None], weights: np.ndarray) -> Prior:
-        target = self.plans(requests)
-        return self._posterior(prior, SoftMask(target, torch.from_numpy(weights).to(target)))
 
     def _posterior(self, prior: Prior, measurement: Measurement) -> Prior:
         return guide(

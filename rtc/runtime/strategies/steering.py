@@ -16,7 +16,7 @@ from rtc.errors import InvalidArgument
 from rtc.prior import Prior, velocity
 from rtc.runtime.controller import Request
 from rtc.runtime.observation import Observation
-from rtc.runtime.strategies.base import About, Chunks, Flow, InferenceInfo, Noise
+from rtc.runtime.strategies.base import About, Chunks, Flow, InferenceInfo, Noise, frozen_rows
 from rtc.sample import uniform_times
 from rtc.solvers import Euler, Move, Solver
 
@@ -24,11 +24,6 @@ from rtc.solvers import Euler, Move, Solver
 @dataclass(frozen=True)
 class _Steered(Flow):
     """What the four share: the plan and its frozen rows, on the device and in the units of the policy."""
-
-    def _frozen(self, requests: Sequence[Request | None]) -> Float[Tensor, "batch horizon 1"]:
-        """1 on the frozen rows of each plan, else 0; a first chunk (None) has none."""
-        counts = [0 if request is None else len(request.frozen) for request in requests]
-        return self._first(counts)
 
     def _first(self, counts: Sequence[int]) -> Float[Tensor, "batch horizon 1"]:
         rows = torch.arange(self.horizon) < torch.tensor(counts)[:, None]
@@ -95,7 +90,8 @@ class Overwrite(_Steered):
         self, obs: Observation, requests: Sequence[Request | None], noise: Noise
     ) -> tuple[Chunks, InferenceInfo]:
         """Sample with the frozen rows overwritten; in the end they are the plan."""
-        frozen, plan = self._frozen(requests), self.plans(requests)
+        plan = self.plans(requests)
+        frozen = frozen_rows(requests, plan)
         first = noise.to(self.device)
 
         def overwritten(
@@ -129,12 +125,13 @@ class Paint(_Steered):
         self, obs: Observation, requests: Sequence[Request | None], noise: Noise
     ) -> tuple[Chunks, InferenceInfo]:
         """Sample, invert, sample again; nothing to paint costs one run only."""
-        prior, frozen = self.condition(obs), self._frozen(requests)
+        prior, plan = self.condition(obs), self.plans(requests)
+        frozen = frozen_rows(requests, plan)
         if not frozen.any():
             return self._answer(prior, noise, Euler())
         noise = self.begin(prior, noise)
         naive, _ = self.flow(prior, noise, self.times)
-        x = torch.where(frozen > 0, self.plans(requests), naive)
+        x = torch.where(frozen > 0, plan, naive)
         for step in reversed(range(self.num_steps)):
             x = x - velocity(prior, x, step / self.num_steps) / self.num_steps
         painted = torch.where(frozen > 0, x, noise)
