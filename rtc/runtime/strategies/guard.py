@@ -6,8 +6,8 @@ guided chunk    not finite?            ---+
                 far from the plan?     ---+      and replaced by that, unless it is no better there
 ```
 
-Only what looks unfit costs a second draw. `RANGE` is what unguided chunks never reached on our tasks (their
-largest: 2.1), while guidance with a clip of 50 went to 40; see docs/strategies.md.
+Only what looks unfit costs a second draw. How far chunks stray with and without guidance is measured by
+benchmarks/strategies.py (docs/strategies.md).
 """
 
 from __future__ import annotations
@@ -68,9 +68,13 @@ def guard(
 
 
 def _unfit(flow: Flow, chunks: Noise, finite: list[Tensor]) -> Bool[Tensor, " batch"]:
-    """Not finite, or beyond the action space by more than RANGE: `denormalize` clips to it."""
-    excess = (chunks - flow.policy.normalize(flow.policy.denormalize(chunks))).abs().amax((1, 2))
-    return ~(torch.stack(finite).all(0) & (excess <= RANGE))  # a comparison with NaN is False
+    """Not finite, or beyond the action space by more than RANGE."""
+    return ~(torch.stack(finite).all(0) & (excess(flow, chunks) <= RANGE))  # a comparison with NaN is False
+
+
+def excess(flow: Flow, chunks: Noise) -> Float[Tensor, " batch"]:
+    """How far each chunk goes at most beyond the action space, to which `denormalize` clips; policy units."""
+    return (chunks - flow.policy.normalize(flow.policy.denormalize(chunks))).abs().amax((1, 2))
 
 
 def _distance(chunks: Noise, plan: Noise, frozen: Tensor) -> Float[Tensor, " batch"]:
