@@ -155,17 +155,28 @@ def measure(name: str, episodes: int, code: str | None) -> dict[str, Any]:
     return document
 
 
+def with_speed(name: str) -> dict[str, Any]:
+    """What is known of a task, with its speed measured again."""
+    document = read_json(FOLDER / f"{name}.json")
+    for key, task in (("native", f"{name}-v0"), ("twin", f"{name}Position-v0")):
+        document[key] |= {"speed": simulation_speed(task), "batched": batched_speed(task)}
+    return document
+
+
 @click.command()
 @click.option("--task", "names", multiple=True, type=click.Choice(list(envs.CLASSES)), help="[default: all]")
 @click.option("--episodes", type=click.IntRange(1), default=512, show_default=True, help="Episodes a cell.")
 @click.option(
+    "--only-speed", is_flag=True, help="Measure the speed anew on a quiet machine; the rest stays as it is."
+)
+@click.option(
     "--only-report", is_flag=True, help="Write the tables from the committed JSON, simulate nothing."
 )
-def main(names: tuple[str, ...], episodes: int, only_report: bool) -> None:
+def main(names: tuple[str, ...], episodes: int, only_speed: bool, only_report: bool) -> None:
     """Measure the gates and write their tables."""
     code = commit()  # before the first result changes the tree
     for name in () if only_report else names or envs.CLASSES:
-        document = measure(name, episodes, code)
+        document = with_speed(name) if only_speed else measure(name, episodes, code)
         FOLDER.mkdir(exist_ok=True)
         write_json(FOLDER / f"{name}.json", document)
         gate_tables.report(FOLDER)

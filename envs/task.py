@@ -311,6 +311,13 @@ class ArmTask(gymnasium.Env, EzPickle):
             positions[index] = imagined.position
         return positions
 
+    def predict_obs(self, actions: Float[np.ndarray, "k action"]) -> Float[np.ndarray, " obs"]:
+        """The numbers that would be observed after `actions`, without noise, if nothing disturbed it."""
+        imagined = self.imagine()
+        for action in actions:
+            imagined.advance(action)
+        return imagined._observe()
+
     # Pictures
 
     def draw_plan(

@@ -34,7 +34,7 @@ Record = dict[str, Any]
 """One episode's numbers, as JSON holds them: see `episode_record`."""
 RECORDED = (
     *("seed", "success", "failure", "ticks", "time_to_success", "total_reward", "starved_ticks"),
-    *("boundary_jumps", "prefix_errors", "rms_jerk", "delays", "network_calls", "vjps"),
+    *("boundary_jumps", "prefix_errors", "rms_jerk", "delays", "network_calls", "vjps", "replaced_chunks"),
 )
 
 

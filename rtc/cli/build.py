@@ -22,7 +22,14 @@ from rtc.checkpoint import CONFIG, WEIGHTS
 from rtc.errors import CheckpointError, InvalidArgument, Unsupported
 from rtc.run_folder import fingerprint
 from rtc.runtime.controller import Starvation
-from rtc.runtime.strategies import STRATEGIES, Oracle, Strategy, make_strategy
+from rtc.runtime.strategies import (
+    SIMULATED,
+    STRATEGIES,
+    Oracle,
+    Rollforward,
+    Strategy,
+    make_strategy,
+)
 from rtc.runtime.strategies.conditioned import Conditioned
 
 NAMESPACE = "rtc/"
@@ -59,7 +66,7 @@ def make_env(task: str, **settings: Any) -> gymnasium.Env:
 
 def check_strategies(names: list[str]) -> list[str]:
     """`names` as they are; raises InvalidArgument, with those that exist, for one that does not."""
-    known = [*STRATEGIES, Oracle.name]
+    known = [*STRATEGIES, *SIMULATED]
     for name in names:
         if name not in known:
             raise InvalidArgument(f"strategy {name!r} does not exist; choose from {', '.join(known)}")
@@ -84,13 +91,19 @@ def cached_policy(folder: Path, task: str) -> FlowPolicy:
 
 
 def build_strategy(name: str, folder: Path, task: str, **settings: Any) -> Strategy:
-    """The strategy `name` around the policy in `folder`, or the oracle with chunks as long as its."""
-    policy = cached_policy(checkpoint_for(name, folder, task), task)
-    if name != Oracle.name:
-        return make_strategy(name, policy, **settings)
-    if is_outside(task):
-        raise Unsupported(f"{task} cannot be copied to look ahead in: leave the oracle out")
-    return Oracle(foresee_anew, policy.horizon)
+    """The strategy `name` around the policy in `folder`, or the oracle with chunks as long as its.
+
+    For rollforward `settings` may name the strategy inside ("inner"), its `ahead` and its `error`.
+    """
+    if name in SIMULATED and is_outside(task):
+        raise Unsupported(f"{task} cannot be copied to look ahead in: leave {name} out")
+    if name == Oracle.name:
+        return Oracle(foresee_anew, cached_policy(folder, task).horizon)
+    if name == Rollforward.name:
+        inner = settings.pop("inner", "naive")
+        model = {key: settings.pop(key) for key in ("ahead", "error") if key in settings}
+        return Rollforward(build_strategy(inner, folder, task, **settings), predict_obs, **model)
+    return make_strategy(name, cached_policy(checkpoint_for(name, folder, task), task), **settings)
 
 
 def checkpoint_for(name: str, folder: Path, task: str) -> Path:
@@ -98,6 +111,13 @@ def checkpoint_for(name: str, folder: Path, task: str) -> Path:
     trained = shipped_checkpoint(task, prefix=True).resolve()
     shipped = shipped_checkpoint(task).resolve()
     return trained if name == Conditioned.name and folder == shipped and trained.is_dir() else folder
+
+
+def predict_obs(env: gymnasium.Env, actions: np.ndarray) -> np.ndarray:
+    """What would be observed after `actions`, without noise or surprise."""
+    task = env.unwrapped
+    assert isinstance(task, ArmTask), "every task of ours is one"
+    return task.predict_obs(actions)
 
 
 def foresee_anew(

@@ -17,7 +17,7 @@ from rtc.errors import InvalidArgument
 from rtc.process_pool import one_thread
 from rtc.runtime.controller import ChunkController
 from rtc.runtime.latency import ConstantDelay
-from rtc.runtime.observation import History, stack
+from rtc.runtime.observation import History, Scene, stack
 from rtc.runtime.strategies import Strategy
 from rtc.serialise import read_json
 
@@ -50,25 +50,33 @@ def _is_latency(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < math.inf
 
 
-def measure_latency(make_strategy: Callable[[], Strategy], make_env: Callable[[], gymnasium.Env]) -> float:
-    """Milliseconds that one inference for one robot takes here: a median, on one thread, after warm-up.
+def measure_latency(strategy: Strategy, make_env: Callable[[], gymnasium.Env]) -> float:
+    """Milliseconds that one inference for one robot takes here: a median, on one thread, after warm-up."""
+    with one_thread():
+        return 1000 * median(try_out(strategy, make_env, WARM_UP + TIMES)[WARM_UP:])
 
-    The robot asks in the middle of its first chunk, so that what is guided has a plan to agree with.
+
+def try_out(strategy: Strategy, make_env: Callable[[], gymnasium.Env], times: int) -> list[float]:
+    """Infer so often for a robot in the middle of its first chunk; the seconds that each took.
+
+    What is guided has a plan to agree with; what cannot run here raises what it would in an episode.
     """
-    strategy, seconds = make_strategy(), []
-    with closing(make_env()) as env, one_thread():
+    generator, seconds = torch.Generator().manual_seed(0), []
+    with closing(make_env()) as env:
         history = History(strategy.history)
         history.see(env.reset(seed=0)[0])
-        obs = [env] if strategy.privileged else stack([history.obs])
+        obs: Any = [Scene(env, history.obs)] if strategy.privileged else stack([history.obs])
         shape = (1, strategy.horizon, *(env.action_space.shape or ()))
-        generator = torch.Generator().manual_seed(0)
         chunks, _ = strategy(obs, [None], torch.randn(shape, generator=generator))
         controller = ChunkController(chunks[0])
         for _ in range(strategy.horizon // 4):
             controller.next_action()
-        request = controller.request(strategy.horizon // 4)
-        for _ in range(WARM_UP + TIMES):
+        longest = getattr(strategy, "max_delay", None)
+        request = controller.request(
+            min(strategy.horizon // 4, strategy.horizon if longest is None else longest)
+        )
+        for _ in range(times):
             noise, start = torch.randn(shape, generator=generator), perf_counter()
             strategy(obs, [request], noise)
             seconds.append(perf_counter() - start)
-    return 1000 * median(seconds[WARM_UP:])
+    return seconds

@@ -1,18 +1,20 @@
-"""Strategies as users write them: `naive`, or with options `realtime:schedule=exp:max_weight=steps`."""
+"""Strategies as users write them: `naive`, or with options `realtime:schedule=exp:max_weight=steps`.
+
+`rollforward` has the options of the strategy inside, too: `rollforward:inner=realtime:ahead=4:schedule=exp`.
+"""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import NoneType, UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from rtc.errors import InvalidArgument
-from rtc.runtime.strategies import STRATEGIES, Oracle
+from rtc.runtime.strategies import SIMULATED, STRATEGIES, Rollforward, options_of
 
-GIVEN = ("policy", "device")
-"""Arguments of a strategy that a command line decides otherwise."""
+GIVEN = ("device",)
+"""Options that a command line decides otherwise."""
 CONVERTED = (int, float, bool, str, NoneType)
 """Types that a text can become, the narrower first."""
 
@@ -28,33 +30,48 @@ class StrategyText:
     def __str__(self) -> str:
         return self.text
 
+    @property
+    def run(self) -> str:
+        """The name of the strategy that runs a policy: the one inside, if there is one."""
+        return str(self.options.get("inner", self.name))
+
 
 def parse_strategy(text: str) -> StrategyText:
     """What `text` asks for; raises InvalidArgument, with what exists, where a name or an option does not."""
     name, *words = text.strip().split(":")
-    known = [*STRATEGIES, Oracle.name]
-    if name not in known:
-        raise InvalidArgument(f"strategy {name!r} does not exist; choose from {', '.join(known)}")
-    types, options = option_types(name), {}
-    for word in words:
-        option, equals, value = word.partition("=")
+    _check_name(name, [*STRATEGIES, *SIMULATED])
+    given = [word.partition("=") for word in words]
+    types, options = option_types(name, inner=dict((key, value) for key, _, value in given).get("inner")), {}
+    for option, equals, value in given:
         if option not in types or not equals:
             choice = ", ".join(f"{key}=..." for key in types) or "nothing: it has no options"
-            raise InvalidArgument(f"{word!r} is no option of strategy {name}; choose from {choice}")
+            raise InvalidArgument(
+                f"{option}{equals}{value} is no option of strategy {name}; choose from {choice}"
+            )
         if option in options:
             raise InvalidArgument(f"strategy {text!r} gives {option} twice; give it once")
         options[option] = _convert(name, option, value, types[option])
     return StrategyText(text.strip(), name, options)
 
 
-def option_types(name: str) -> dict[str, tuple[type, ...]]:
-    """The options of strategy `name` that a text can give, and the types that each may have."""
-    if name not in STRATEGIES:
-        return {}
-    factory = STRATEGIES[name]
-    hints = get_type_hints(factory)
-    found = {key: _types(hints[key]) for key in inspect.signature(factory).parameters if key not in GIVEN}
-    return {key: types for key, types in found.items() if all(each in CONVERTED for each in types)}
+def _check_name(name: str, known: Iterable[str]) -> None:
+    if name not in known:
+        raise InvalidArgument(f"strategy {name!r} does not exist; choose from {', '.join(known)}")
+
+
+def option_types(name: str, inner: str | None = None) -> dict[str, tuple[type, ...]]:
+    """The options of strategy `name` that a text can give, and the types that each may have.
+
+    inner: the strategy inside `rollforward`, naive unless it is said.
+    """
+    strategy = (STRATEGIES | SIMULATED)[name]
+    hints = get_type_hints(strategy)
+    found = {key: _types(hints[key]) for key in options_of(name) if key not in GIVEN}
+    own = {key: types for key, types in found.items() if all(each in CONVERTED for each in types)}
+    if strategy is not Rollforward:
+        return own
+    _check_name(inner or "naive", STRATEGIES)
+    return {"inner": (str,), **own, **option_types(inner or "naive")}
 
 
 def _types(hint: Any) -> tuple[Any, ...]:

@@ -26,7 +26,7 @@ COLUMNS = {
     **{"seed": "int64", "success": "bool", "failure": "string", "ticks": "int64"},
     **{"time_to_success": "float64", "total_reward": "float64", "starved_ticks": "int64"},
     **{"boundary_jump": "float64", "prefix_error": "float64", "rms_jerk": "float64"},
-    **{"mean_delay": "float64", "network_calls": "int64", "vjps": "int64"},
+    **{"mean_delay": "float64", "network_calls": "int64", "vjps": "int64", "replaced_chunks": "int64"},
 }
 """Of episodes.parquet, with their types. boundary_jump, prefix_error: medians over the episode's chunks, and
 mean_delay their mean; null: there was none."""
@@ -121,6 +121,7 @@ def _cell(setting: Setting, summary: Summary, records: Sequence[Record], expecte
     delays = Counter(delay for record in records for delay in record["delays"])
     return document | {
         "success": summary.success._asdict(),
+        "replaced_chunks": fmean(record["replaced_chunks"] for record in records),
         "delays": {str(delay): delays[delay] for delay in sorted(delays)},
         # one mark an episode, in the order of the seeds: enough to pair any two cells
         "outcomes": "".join("1" if record["success"] else "0" for record in records),

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rtc.cli.build import Builder, check_task, execution_horizon, rows_of_rule
-from rtc.cli.fair import FAIR, fair_delay, measure_latency, read_latencies
+from rtc.cli.fair import FAIR, fair_delay, measure_latency, read_latencies, try_out
 from rtc.cli.plan import STRATEGY_DEFAULTS
 from rtc.cli.provenance import versions
 from rtc.cli.strategy_text import StrategyText
@@ -92,7 +92,7 @@ def make_sweep_plan(arguments: Mapping[str, Any]) -> SweepPlan:
         "episodes": arguments["episodes"],
         "seed": arguments["seed"],
         "policy_sha256": {
-            task: builder.fingerprint(strategy.name for strategy in strategies)
+            task: builder.fingerprint(strategy.run for strategy in strategies)
             for task, builder in builders.items()
         },
         "versions": versions(),
@@ -130,10 +130,13 @@ class _Candidate:
     def __init__(self, plan: SweepPlan, task: str, text: StrategyText) -> None:
         self.task, self.text, self.builder = task, text, plan.builders[task]
         self._plan = plan
-        self.make: Callable[[], Strategy] | None = None
         self._reason = ""
+        self.strategy: Strategy | None = None
         try:
-            self.make = self.builder.strategy(text.name, **STRATEGY_DEFAULTS | dict(text.options))
+            self._make = self.builder.strategy(text.name, **STRATEGY_DEFAULTS | dict(text.options))
+            strategy = self._make()
+            try_out(strategy, self.builder.env(), 1)
+            self.strategy = strategy
         except Unsupported as error:
             self._reason = str(error)
 
@@ -150,13 +153,13 @@ class _Candidate:
                     self._plan.cells.setdefault(setting, cell)
 
     def _cell(self, delay: DelayModel | str, rule: str) -> tuple[Setting, Cell]:
-        if self.make is None:
+        if self.strategy is None:
             raise Unsupported(self._reason)
         model = self._fair() if isinstance(delay, str) else delay
-        rows = _legal_rows(rule, self.make(), model)
+        rows = _legal_rows(rule, self.strategy, model)
         setting = Setting(self.task, str(self.text), str(delay), rows)
         starvation = self.builder.starvation
-        return setting, Cell(setting.name, self.builder.env(), self.make, model, rows, starvation)
+        return setting, Cell(setting.name, self.builder.env(), self._make, model, rows, starvation)
 
     def _fair(self) -> ConstantDelay:
         latencies: Latencies = self._plan.settings["latencies"]
@@ -188,7 +191,7 @@ def _legal_rows(rule: str, strategy: Strategy, delay: DelayModel) -> int:
 
 def _latencies(candidates: list[_Candidate], arguments: Mapping[str, Any]) -> Latencies:
     """Given, or measured by an earlier part of this run, or measured now."""
-    able = [each for each in candidates if each.make is not None]
+    able = [each for each in candidates if each.strategy is not None]
     if arguments["latencies"] is not None:
         given = read_latencies(arguments["latencies"])
         wanted = {str(each.text) for each in able if each.text.name != Oracle.name}
@@ -201,9 +204,9 @@ def _latencies(candidates: list[_Candidate], arguments: Mapping[str, Any]) -> La
     found: Latencies = {each.task: {} for each in candidates}
     for each in able:
         label = str(each.text)
-        if each.text.name != Oracle.name and each.make is not None:
+        if each.text.name != Oracle.name and each.strategy is not None:
             stored = before.get(each.task, {}).get(label)
-            now = measure_latency(each.make, each.builder.env()) if stored is None else stored
+            now = measure_latency(each.strategy, each.builder.env()) if stored is None else stored
             found[each.task][label] = now
     return found
 

@@ -49,6 +49,7 @@ class Episode:
         what was committed (env units).
     positions: [T + 1, 3] metres, or None if the env's info has no "position". rms_jerk: m/s^3, or None.
     network_calls, vjps: forward passes and vector-Jacobian products behind this episode's chunks.
+    replaced_chunks: guided ones that were unfit, and gave way to unguided ones.
     time_to_success: seconds, or None.
     """
 
@@ -67,6 +68,7 @@ class Episode:
     rms_jerk: float | None
     network_calls: int
     vjps: int
+    replaced_chunks: int
     time_to_success: float | None
 
 

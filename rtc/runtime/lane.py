@@ -23,12 +23,17 @@ ExecutionHorizon = int | Callable[[int], int]
 
 
 class Answer(NamedTuple):
-    """One episode's share of a batched inference; fault: why the chunk [H, D] is refused, or None."""
+    """One episode's share of a batched inference.
+
+    fault: why the chunk [H, D] is refused, or None. replaced: whether it is an unguided one in the place of
+    a guided one that was unfit.
+    """
 
     chunk: np.ndarray
     fault: str | None
     network_calls: int
     vjps: int
+    replaced: bool = False
 
 
 class Planner:
@@ -85,7 +90,7 @@ class Lane:
         self._boundary_jumps: list[float] = []
         self._prefix_errors: list[float] = []
         self._total_reward = 0.0
-        self._network_calls = self._vjps = 0
+        self._network_calls = self._vjps = self._replaced = 0
         self._success = False
         self._failure: str | None = None
 
@@ -179,12 +184,14 @@ class Lane:
             rms_jerk=None if positions is None else rms_jerk(positions, self._control_hz),
             network_calls=self._network_calls,
             vjps=self._vjps,
+            replaced_chunks=self._replaced,
             time_to_success=ticks / self._control_hz if self._success else None,
         )
 
     def _accept(self, answer: Answer, tick: int) -> bool:
         self._network_calls += answer.network_calls
         self._vjps += answer.vjps
+        self._replaced += answer.replaced
         if answer.fault is not None:
             self.done = True
             self._failure = f"{self._strategy.name}: chunk requested at tick {tick} {answer.fault}"

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -21,6 +21,13 @@ Observation: TypeAlias = np.ndarray | dict[str, np.ndarray]
 """A float32 vector, or a dict of it as "state" and of uint8 images by camera; or a batch of either."""
 
 STATE = "state"
+
+
+class Scene(NamedTuple):
+    """What a privileged strategy is given of one episode: its environment, beside what a robot would see."""
+
+    env: Any
+    obs: Observation
 
 
 class History:

@@ -25,7 +25,7 @@ from rtc.runtime.episode import Episode, Timing
 from rtc.runtime.executor import Executor, SimulatedExecutor
 from rtc.runtime.lane import Answer, ExecutionHorizon, Lane, Planner
 from rtc.runtime.latency import DelayModel
-from rtc.runtime.observation import stack
+from rtc.runtime.observation import Scene, stack
 from rtc.runtime.planning import DelayEstimator
 from rtc.runtime.strategies import Strategy
 
@@ -136,8 +136,13 @@ def _inference(
     infer: Strategy, lanes: Sequence[Lane], requests: Sequence[Request | None], timing: Timing
 ) -> Callable[[], list[Answer]]:
     """The batched inference of `lanes` at this tick, to be run whenever and wherever the executor likes."""
-    # the oracle looks into the simulator; everybody else sees what a robot would
-    obs = [lane.env for lane in lanes] if infer.privileged else stack([lane.obs for lane in lanes])
+    seen = [lane.obs for lane in lanes]
+    # who is privileged may look into the simulator; everybody else sees what a robot would
+    obs = (
+        [Scene(lane.env, own) for lane, own in zip(lanes, seen, strict=True)]
+        if infer.privileged
+        else stack(seen)
+    )
     noise = torch.stack([lane.draw_noise() for lane in lanes])
 
     def compute() -> list[Answer]:
@@ -146,9 +151,13 @@ def _inference(
         timing.policy += perf_counter() - start
         finite = np.all(np.isfinite(chunks), axis=(1, 2)).tolist()
         faults = [_fault(*pair) for pair in zip(finite, info.nonfinite_step.tolist(), strict=True)]
+        nothing = np.zeros(len(faults), bool)
+        redrawn, replaced = (nothing if rows is None else rows for rows in (info.redrawn, info.replaced))
         return [
-            Answer(chunk, fault, info.network_calls, info.vjps if guided else 0)
-            for chunk, fault, guided in zip(chunks, faults, info.guided, strict=True)
+            Answer(chunk, fault, info.network_calls * (1 + again), info.vjps if guided else 0, bool(instead))
+            for chunk, fault, guided, again, instead in zip(
+                chunks, faults, info.guided, redrawn.tolist(), replaced.tolist(), strict=True
+            )
         ]
 
     return compute

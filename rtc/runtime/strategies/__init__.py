@@ -1,61 +1,86 @@
 """Strategies: how an observation and the plan in progress become the next chunk.
 
-`synchronous` stops and thinks, `naive` thinks while it moves and switches blindly, `ensemble` averages,
-`realtime` paints the new chunk into what is already committed, `conditioned` asks a policy that was trained
-to be told. Each is a few lines over what they share: condition, draw, count. `oracle` is the ceiling.
+Each is a few lines over what they share: condition, draw, count (`base`).
+
+```
+baselines    synchronous stops and thinks; naive thinks while it moves and switches blindly
+blending     mix chunks after they are drawn: ensemble, blend
+selection    draw many, keep the one that fits: bid
+steering     steer the flow without a gradient: seam, overwrite, paint, warm
+realtime     guide the flow (PiGDM); posterior: by the policy's own covariance
+conditioned  ask a policy that was trained to be told
+rollforward  show the policy where the robot will be          } look into a simulator,
+oracle       the expert, knowing all: the ceiling             } and are built by who has one
+```
 
 Source: Black, Galliker & Levine 2025, "Real-Time Execution of Action Chunking Flow Policies"
-(arXiv 2506.07339).
+(arXiv 2506.07339); the others' own in their `about`.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from typing import Any
 
 import torch
 
 from rtc.errors import InvalidArgument
-from rtc.runtime.strategies.base import FlowPolicy, InferenceInfo, Strategy
-from rtc.runtime.strategies.baselines import Ensemble, Naive, Synchronous
+from rtc.runtime.strategies.base import About, FlowPolicy, InferenceInfo, Strategy
+from rtc.runtime.strategies.baselines import Naive, Synchronous
+from rtc.runtime.strategies.blending import Blend, Ensemble
 from rtc.runtime.strategies.conditioned import Conditioned
 from rtc.runtime.strategies.oracle import Oracle
+from rtc.runtime.strategies.posterior import Posterior
 from rtc.runtime.strategies.realtime import Realtime
+from rtc.runtime.strategies.rollforward import Rollforward
+from rtc.runtime.strategies.selection import Bid
+from rtc.runtime.strategies.steering import Overwrite, Paint, Seam, Warm
 
-__all__ = ["STRATEGIES", "FlowPolicy", "InferenceInfo", "Oracle", "Strategy", "make_strategy"]
+__all__ = [
+    "SIMULATED",
+    "STRATEGIES",
+    "About",
+    "FlowPolicy",
+    "InferenceInfo",
+    "Oracle",
+    "Rollforward",
+    "Strategy",
+    "make_strategy",
+    "options_of",
+]
 
-STRATEGIES: dict[str, Callable[..., Strategy]] = {
-    factory.name: factory for factory in (Synchronous, Naive, Ensemble, Realtime, Conditioned)
+STRATEGIES: dict[str, type[Any]] = {
+    strategy.name: strategy
+    for strategy in (
+        *(Synchronous, Naive, Ensemble, Blend, Bid, Seam, Overwrite, Paint, Warm),
+        *(Realtime, Posterior, Conditioned),
+    )
 }
-"""What runs a policy. `Oracle` needs a simulator instead, and is built by who has one."""
+"""What runs a policy alone."""
+SIMULATED: dict[str, type[Rollforward] | type[Oracle]] = {each.name: each for each in (Rollforward, Oracle)}
+"""What needs a simulator as well, and is built by who has one."""
+
+
+def options_of(name: str) -> dict[str, Any]:
+    """The options of the strategy called `name`, with their defaults: all but what it is made around."""
+    parameters = inspect.signature((STRATEGIES | SIMULATED)[name]).parameters.values()
+    return {each.name: each.default for each in parameters if each.default is not each.empty}
 
 
 def make_strategy(
-    name: str,
-    policy: FlowPolicy,
-    *,
-    num_steps: int = 5,
-    schedule: str = "exp",
-    jacobian: str = "exact",
-    max_weight: float | str = 5.0,
-    data_std: float = 1.0,
-    mask_end: int | None = None,
-    device: torch.device | str = "cpu",
+    name: str, policy: FlowPolicy, *, device: torch.device | str = "cpu", **options: Any
 ) -> Strategy:
     """The strategy called `name`, a key of STRATEGIES; raises InvalidArgument for another name.
 
-    The arguments are those of the strategies' classes; the baselines read num_steps and device alone.
+    options: see the strategies' classes (num_steps, schedule, ...). One that another strategy takes, and this
+    does not, is left out, so that several can be made with the same; raises InvalidArgument for any other.
     """
     if name not in STRATEGIES:
         raise InvalidArgument(f"strategy {name!r} does not exist; choose from {', '.join(STRATEGIES)}")
-    options = {
-        "num_steps": num_steps,
-        "schedule": schedule,
-        "jacobian": jacobian,
-        "max_weight": max_weight,
-        "data_std": data_std,
-        "mask_end": mask_end,
-        "device": device,
-    }
-    read = inspect.signature(STRATEGIES[name]).parameters
-    return STRATEGIES[name](policy, **{key: value for key, value in options.items() if key in read})
+    read = options_of(name)
+    known = {option for strategy in STRATEGIES for option in options_of(strategy)}
+    for option in options:
+        if option not in known:
+            raise InvalidArgument(f"strategy {name} has no option {option!r}; it has {', '.join(read)}")
+    chosen = {option: value for option, value in options.items() if option in read}
+    return STRATEGIES[name](policy, device=device, **chosen)

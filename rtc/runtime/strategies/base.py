@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -14,9 +15,12 @@ from torch import Tensor
 from rtc.path import Time
 from rtc.prior import Prior
 from rtc.runtime.controller import Request
+from rtc.runtime.mask import prefix_weights
 from rtc.runtime.observation import Observation
-from rtc.sample import sample
+from rtc.sample import integrate, uniform_times
+from rtc.solvers import Solver, named_solver
 
+PAPER = "Black, Galliker & Levine 2025 (arXiv 2506.07339)"
 Noise = Float[Tensor, "batch horizon action_dim"]
 Chunks = Float[np.ndarray, "batch horizon action_dim"]
 
@@ -44,6 +48,16 @@ class FlowPolicy(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class About:
+    """What a strategy says of itself. calls: its cost in flow steps n. needs: beyond a flow policy."""
+
+    summary: str
+    calls: str
+    source: str
+    needs: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, eq=False)
 class InferenceInfo:
     """What one batched inference cost and where it broke.
@@ -52,12 +66,16 @@ class InferenceInfo:
     guided: [B], the rows that the VJPs were for.
     nonfinite_step: [B], the first flow step (from 0) at which a row was not finite, num_steps if only the
         finished chunk was not, -1 = fine.
+    redrawn, replaced: [B], the rows whose guided chunk looked unfit and was drawn again without guidance, at
+        the cost of as many calls, and those of them that gave way (see `guard`); None: none.
     """
 
     network_calls: int
     vjps: int
     guided: np.ndarray
     nonfinite_step: Int[np.ndarray, "batch"]
+    redrawn: np.ndarray | None = None
+    replaced: np.ndarray | None = None
 
 
 @runtime_checkable
@@ -141,19 +159,40 @@ class Flow:
             return {name: torch.from_numpy(part).to(self.device) for name, part in obs.items()}
         return torch.from_numpy(obs).to(self.device)
 
-    def draw(self, prior: Prior, noise: Noise) -> tuple[Chunks, np.ndarray]:
+    def draw(
+        self, prior: Prior, noise: Noise, *, solver: str | Solver = "euler"
+    ) -> tuple[Chunks, np.ndarray]:
         """Chunks in env units, and for each the first flow step at which it was not finite (-1 = none)."""
-        finite = []
-        chunks = sample(
+        return self.execute(*self.flow(prior, self.begin(prior, noise), self.times, solver))
+
+    def begin(self, prior: Prior, noise: Noise) -> Noise:
+        """Where the flow begins, at tau = 0, for standard normal noise."""
+        return prior.path.sigma(0.0) * noise.to(self.device)
+
+    @property
+    def times(self) -> list[float]:
+        """The flow times of n equal steps."""
+        return uniform_times(self.num_steps)
+
+    def flow(
+        self, prior: Prior, x: Noise, times: Sequence[float], solver: str | Solver = "euler"
+    ) -> tuple[Noise, list[Tensor]]:
+        """x, which is at times[0], carried to data in policy units; for each step which rows were finite."""
+        finite: list[Tensor] = []
+        chunks = integrate(
             prior,
-            noise.to(self.device),
-            self.num_steps,
+            x,
+            times,
+            solver=named_solver(solver),
             callback=lambda step, tau, x, x1_hat: finite.append(x1_hat.isfinite().all(-1).all(-1)),
         )
+        return chunks, finite
+
+    def execute(self, chunks: Noise, finite: list[Tensor]) -> tuple[Chunks, np.ndarray]:
+        """`draw`'s answer from `flow`'s."""
         actions = self.policy.denormalize(chunks).float()
         # The flow was watched above because the clip to the action space hides an infinite action.
-        finite.append(actions.isfinite().all(-1).all(-1))
-        broken = ~torch.stack(finite)
+        broken = ~torch.stack([*finite, actions.isfinite().all(-1).all(-1)])
         first = torch.where(broken.any(0), broken.int().argmax(0), -1)
         return actions.cpu().numpy(), first.cpu().numpy()
 
@@ -162,3 +201,29 @@ class Flow:
         shape = (self.horizon, self.policy.action_dim)
         plans = [np.zeros(shape, np.float32) if request is None else request.previous for request in requests]
         return self.policy.normalize(torch.from_numpy(np.stack(plans)).to(self.device))
+
+
+def frozen_rows(requests: Sequence[Request | None], like: Noise) -> Float[Tensor, "batch horizon 1"]:
+    """1 on the frozen rows of each plan, else 0; a first chunk (None) has none. like: of the same length."""
+    counts = [0 if request is None else len(request.frozen) for request in requests]
+    rows = torch.arange(like.shape[1]) < torch.tensor(counts)[:, None]
+    return rows[..., None].to(like)
+
+
+def weights_of(
+    request: Request | None, horizon: int, schedule: str, mask_end: int | None = None
+) -> Float[np.ndarray, " horizon"]:
+    """How firmly each row of a new chunk is held to the plan (`rtc.runtime.mask`); a first chunk is free.
+
+    mask_end: if given, at most this many rows are frozen or blended, though more remain.
+    """
+    remaining = 0 if request is None else request.remaining
+    end = remaining if mask_end is None else min(remaining, mask_end)
+    delay = 0 if request is None else request.inference_delay
+    return _prefix_weights(horizon, delay, horizon - end, schedule)
+
+
+@lru_cache(maxsize=4096)
+def _prefix_weights(horizon: int, inference_delay: int, execution_horizon: int, schedule: str) -> np.ndarray:
+    weights = prefix_weights(horizon, inference_delay, execution_horizon, schedule, dtype=torch.float32)
+    return weights.numpy()

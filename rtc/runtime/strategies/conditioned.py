@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from rtc.prefix import Prefix
 from rtc.prior import Prior
 from rtc.runtime.controller import Request
 from rtc.runtime.observation import Observation
-from rtc.runtime.strategies.base import Chunks, Counted, Flow, FlowPolicy, InferenceInfo, Noise
+from rtc.runtime.strategies.base import About, Chunks, Counted, Flow, FlowPolicy, InferenceInfo, Noise
 
 
 @runtime_checkable
@@ -43,6 +43,12 @@ class Conditioned(Flow):
     """
 
     name: str = field(default="conditioned", init=False)
+    about: ClassVar[About] = About(
+        "tells the policy what will have run",
+        calls="n",
+        source="Black et al. 2025 (training-time RTC, arXiv 2512.05964)",
+        needs=("a policy trained on prefixes: rtc train --max-delay",),
+    )
 
     def __post_init__(self) -> None:
         if not (isinstance(self.policy, PrefixPolicy) and self.policy.max_delay):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Float
 
 from rtc.runtime.controller import Request
-from rtc.runtime.strategies.base import Chunks, InferenceInfo, Noise
+from rtc.runtime.observation import Scene
+from rtc.runtime.strategies.base import About, Chunks, InferenceInfo, Noise
 
 Foresee = Callable[[Any, Float[np.ndarray, "rows action_dim"], int, np.random.Generator], np.ndarray]
 """(env, committed rows, horizon, random) -> the chunk [horizon, action_dim] that goes on from them."""
@@ -18,7 +19,7 @@ Foresee = Callable[[Any, Float[np.ndarray, "rows action_dim"], int, np.random.Ge
 
 @dataclass(frozen=True)
 class Oracle:
-    """Not a policy: it looks into the simulator, so it sees environments where others see observations.
+    """Not a policy: it looks into the simulator (see `rtc.runtime.observation.Scene`).
 
     The expert is a new one for every chunk, as a chunk policy does not remember what it chose before.
     """
@@ -29,16 +30,22 @@ class Oracle:
     waits: bool = field(default=False, init=False)
     privileged: bool = field(default=True, init=False)
     history: int = field(default=1, init=False)
+    about: ClassVar[About] = About(
+        "the ceiling: the expert in a copy of the simulator, knowing what will have run",
+        calls="0",
+        source="this project",
+        needs=("a simulator that can be copied, and its expert",),
+    )
 
     def __call__(
-        self, obs: Sequence[Any], requests: Sequence[Request | None], noise: Noise
+        self, obs: Sequence[Scene], requests: Sequence[Request | None], noise: Noise
     ) -> tuple[Chunks, InferenceInfo]:
         """The expert's chunk for each environment, after the frozen rows of its plan."""
         chunks = []
-        for env, request, own in zip(obs, requests, noise, strict=True):
+        for scene, request, own in zip(obs, requests, noise, strict=True):
             frozen = np.zeros((0, noise.shape[-1]), np.float32) if request is None else request.frozen
             # the expert's choices are a function of the episode's own noise
             random = np.random.default_rng(np.abs(own.numpy().ravel()[:4].view(np.int32)).tolist())
-            chunks.append(self.foresee(env, frozen, self.horizon, random))
+            chunks.append(self.foresee(scene.env, frozen, self.horizon, random))
         nothing = np.zeros(len(chunks), bool)
         return np.stack(chunks).astype(np.float32), InferenceInfo(0, 0, nothing, np.full(len(chunks), -1))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -15,13 +15,13 @@ from rtc.guidance.pigdm import guide
 from rtc.measurement import Measurement, SoftMask
 from rtc.prior import Prior, from_denoiser
 from rtc.runtime.controller import Request
-from rtc.runtime.mask import prefix_weights
 from rtc.runtime.observation import Observation
-from rtc.runtime.strategies.base import Chunks, Flow, InferenceInfo, Noise
+from rtc.runtime.strategies.base import PAPER, About, Chunks, InferenceInfo, Noise, weights_of
+from rtc.runtime.strategies.guard import Guided
 
 
 @dataclass(frozen=True)
-class Realtime(Flow):
+class Realtime(Guided):
     """Real-time chunking: guide the flow to agree with the rows that will run anyway (paper, eqs 1-5).
 
     ```
@@ -40,6 +40,12 @@ class Realtime(Flow):
     data_std: float = 1.0
     mask_end: int | None = None
     name: str = field(default="realtime", init=False)
+    about: ClassVar[About] = About(
+        "guides the flow to agree with what will have run (PiGDM, clipped and weighted)",
+        calls="n + n VJPs (identity: n)",
+        source=PAPER,
+        needs=("gradients through the policy, unless the Jacobian is the identity",),
+    )
 
     def __post_init__(self) -> None:
         if self.mask_end is not None and not 0 <= self.mask_end <= self.horizon:
@@ -56,20 +62,16 @@ class Realtime(Flow):
         weights = np.stack([self._weights(request) for request in requests])
         guided = np.any(weights > 0.0, axis=1)
         prior = self.condition(obs)
-        posterior = self._guide(prior, requests, weights) if guided.any() else prior
-        chunks, nonfinite_step = self.draw(posterior, noise)
-        vjps = prior.calls if guided.any() and self.jacobian == "exact" else 0
-        return chunks, InferenceInfo(prior.calls, vjps, guided, nonfinite_step)
+        if not guided.any():
+            chunks, nonfinite_step = self.draw(prior, noise)
+            return chunks, InferenceInfo(prior.calls, 0, guided, nonfinite_step)
+        plan = self.plans(requests)
+        posterior = self._posterior(prior, SoftMask(plan, torch.from_numpy(weights).to(plan)))
+        vjps = self.num_steps if self.jacobian == "exact" else 0
+        return self.answer(prior, posterior, noise, plan, requests, vjps, guided)
 
     def _weights(self, request: Request | None) -> Float[np.ndarray, " horizon"]:
-        remaining = 0 if request is None else request.remaining
-        end = remaining if self.mask_end is None else min(remaining, self.mask_end)
-        inference_delay = 0 if request is None else request.inference_delay
-        return _prefix_weights(self.horizon, inference_delay, self.horizon - end, self.schedule)
-
-    def _guide(self, prior: Prior, requests: Sequence[Request | None], weights: np.ndarray) -> Prior:
-        target = self.plans(requests)
-        return self._posterior(prior, SoftMask(target, torch.from_numpy(weights).to(target)))
+        return weights_of(request, self.horizon, self.schedule, self.mask_end)
 
     def _posterior(self, prior: Prior, measurement: Measurement) -> Prior:
         return guide(
@@ -80,9 +82,3 @@ class Realtime(Flow):
             jacobian=self.jacobian,
             data_std=self.data_std,
         )
-
-
-@lru_cache(maxsize=4096)
-def _prefix_weights(horizon: int, inference_delay: int, execution_horizon: int, schedule: str) -> np.ndarray:
-    weights = prefix_weights(horizon, inference_delay, execution_horizon, schedule, dtype=torch.float32)
-    return weights.numpy()

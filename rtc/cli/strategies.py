@@ -1,0 +1,47 @@
+"""`rtc strategies`: the ways of executing chunks, what each needs and costs, from their own words."""
+
+from __future__ import annotations
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from rtc.errors import InvalidArgument
+from rtc.runtime.strategies import SIMULATED, STRATEGIES, About, options_of
+
+ABOUT: dict[str, About] = {name: strategy.about for name, strategy in {**STRATEGIES, **SIMULATED}.items()}
+
+
+@click.command(short_help="List the ways of executing chunks, or describe one.")
+@click.argument("strategy", required=False)
+def strategies(strategy: str | None) -> None:
+    """List the strategies, or describe STRATEGY: what it does, needs and costs, its options, its source.
+
+    n: flow steps of a chunk. A VJP is a vector-Jacobian product through the policy: about one more call.
+    """
+    console = Console(highlight=False)
+    if strategy is None:
+        console.print(_overview())
+    elif strategy in ABOUT:
+        console.print(_description(strategy))
+    else:
+        raise InvalidArgument(f"strategy {strategy!r} does not exist; choose from {', '.join(ABOUT)}")
+
+
+def _overview() -> Table:
+    table = Table("strategy", "what it does", "calls", "needs", box=None, pad_edge=False)
+    for name, about in ABOUT.items():
+        table.add_row(name, about.summary, about.calls, "; ".join(about.needs))
+    return table
+
+
+def _description(name: str) -> Table:
+    about = ABOUT[name]
+    table = Table(title=name, box=None, show_header=False, title_justify="left", pad_edge=False)
+    table.add_row("what", about.summary)
+    table.add_row("needs", "; ".join(about.needs) or "nothing but a flow-matching policy")
+    table.add_row("calls of the policy", about.calls)
+    options = [f"{option}={default}" for option, default in options_of(name).items() if option != "device"]
+    table.add_row("options", ", ".join(options) or "none")
+    table.add_row("source", about.source)
+    return table
