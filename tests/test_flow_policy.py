@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from policies.checkpoint import load_policy
+import envs
+from policies.checkpoint import load_policy, shipped_checkpoint
 from policies.flow import FlowPolicy
 from rtc.sample import sample
 
@@ -149,3 +150,14 @@ def test_observations_are_encoded_once_a_chunk(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(FlowPolicy, "encode", lambda self, obs: calls.append(1) or encode(self, obs))
     sample(policy.condition(torch.randn(2, OBS)), torch.randn(2, HORIZON, ACTION), 5)
     assert len(calls) == 1
+
+
+@pytest.mark.parametrize("task", [*envs.CLASSES])
+def test_an_observation_alone_gives_to_the_bit_what_it_gives_among_others(task: str) -> None:
+    policy = load_policy(shipped_checkpoint(f"{task}-v0"))
+    random = torch.Generator().manual_seed(0)
+    obs = torch.randn(5, policy.obs_dim, generator=random)
+    noise = torch.randn(5, policy.horizon, policy.action_dim, generator=random)
+    together = sample(policy.condition(obs), noise, 5)
+    for rows in (slice(0, 1), slice(2, 4)):
+        assert torch.equal(sample(policy.condition(obs[rows]), noise[rows], 5), together[rows])

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections.abc import Generator
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -152,3 +155,64 @@ def test_what_no_run_has_written_is_never_touched(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
     (tmp_path / "empty").mkdir()
     assert not open_folder(tmp_path / "empty", {}, force=False).resumed
+
+
+class Heavy(PointMass):
+    """More than `room` of these at a time in one process, and it is killed, as one without memory is."""
+
+    alive = 0
+
+    def __init__(self, room: int) -> None:
+        super().__init__()
+        self.room = room
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None):
+        Heavy.alive += 1
+        if Heavy.alive > self.room:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().reset(seed=seed, options=options)
+
+    def close(self) -> None:
+        Heavy.alive -= 1
+
+
+def heavy(folder: Path, room: int, said: list[str]) -> dict[str, list]:
+    """Three cells of four episodes, one of them heavy, in one batch each."""
+    cells = [cell("naive"), replace(cell("realtime"), make_env=partial(Heavy, room)), cell("synchronous")]
+    found = sweep(
+        split(cells, range(4), 4),
+        folder,
+        pool=partial(in_workers, workers=2),
+        on_retry=lambda error: said.append(str(error)),
+    )
+    return episodes({shard.name: result for shard, result, _ in found})
+
+
+def test_a_shard_that_lacks_memory_is_run_in_halves_to_the_same_results(tmp_path: Path) -> None:
+    said: list[str] = []
+    spared = heavy(tmp_path / "spared", room=2, said=said)
+    assert len(said) == 1
+    whole = heavy(tmp_path / "whole", room=4, said=said)
+    assert len(said) == 1
+    assert spared == whole
+    assert sorted(path.name for path in (tmp_path / "spared").iterdir()) == sorted(
+        path.name for path in (tmp_path / "whole").iterdir()
+    )
+
+
+def test_a_shard_that_dies_again_is_reported_and_what_is_finished_is_kept(tmp_path: Path) -> None:
+    said: list[str] = []
+    with pytest.raises(WorkerDied, match="smaller --batch"):
+        heavy(tmp_path, room=1, said=said)
+    assert len(said) == 1
+    assert not list(tmp_path.glob("realtime*"))
+
+
+def lacks_memory(time_limit: int = 60) -> PointMass:
+    raise MemoryError
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_lack_of_memory_that_python_sees_counts_as_a_death(tmp_path: Path, workers: int) -> None:
+    with pytest.raises(WorkerDied):
+        list(start(split([replace(cell("naive"), make_env=lacks_memory)], range(2), 1), tmp_path, workers))

@@ -46,7 +46,7 @@ def parse_strategy(text: str) -> StrategyText:
         if option not in types or not equals:
             choice = ", ".join(f"{key}=..." for key in types) or "nothing: it has no options"
             raise InvalidArgument(
-                f"{option}{equals}{value} is no option of strategy {name}; choose from {choice}"
+                f"{option + equals + value!r} is no option of strategy {name}; choose from {choice}"
             )
         if option in options:
             raise InvalidArgument(f"strategy {text!r} gives {option} twice; give it once")

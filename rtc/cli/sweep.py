@@ -157,7 +157,9 @@ def _print(plan: SweepPlan, folder: RunFolder, result: SweepResult, timing: dict
         if summaries:
             console.print(f"{task}, {len(plan.seeds)} episodes a cell", markup=False)
             table = result_table(summaries, 1000 * builder.tick_seconds)
-            console.print(table, width=max(console.width, console.measure(table).maximum))
+            anything = console.options.update(max_width=1000)
+            needed = console.measure(table, options=anything).maximum  # texts of strategies are long
+            Console(highlight=False, width=max(console.width, needed)).print(table)
     console.print(
         f"{timing['control_steps']:,} control steps in {timing['wall_seconds']:.1f} s, "
         f"{timing['control_steps_per_second']:,.0f} a second"
