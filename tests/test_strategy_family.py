@@ -121,6 +121,19 @@ def test_with_its_knob_at_zero_a_strategy_is_naive(name: str, options: dict[str,
     assert np.array_equal(infer(name, requests, **options), infer("naive", requests))
 
 
+def test_a_vjp_at_every_kth_step_lies_between_exact_and_identity_and_costs_its_part() -> None:
+    request, chunks, vjps = plan(), {}, {}
+    for every, jacobian in ((1, "exact"), (2, "exact"), (5, "exact"), (1, "identity")):
+        strategy = make_strategy("realtime", GaussianPolicy(), vjp_every=every, jacobian=jacobian)
+        chunks[every, jacobian], info = strategy(observations(1), [request], gaussian_noise(1))
+        vjps[every, jacobian] = info.vjps
+    assert list(vjps.values()) == [5, 3, 1, 0]
+    # an exact prior has J = 0 at the first step, where J = I would have moved it
+    assert not np.array_equal(chunks[5, "exact"], chunks[1, "identity"])
+    distance = [float(np.abs(chunks[every, "exact"] - chunks[1, "exact"]).max()) for every in (1, 2, 5)]
+    assert distance[0] == 0.0 < distance[1] < distance[2]
+
+
 @pytest.mark.parametrize("name", ["overwrite", "paint", "warm", "seam", "posterior", "realtime", "bid"])
 def test_a_first_chunk_is_drawn_as_naive_draws_it(name: str) -> None:
     np.testing.assert_allclose(infer(name, [None, None]), infer("naive", [None, None]), atol=1e-6)
@@ -270,6 +283,7 @@ def test_roll_forward_refuses_what_it_cannot_run_inside(inner: str) -> None:
         ("warm", {"start": 1.0}, "start=1.0"),
         ("posterior", {"noise_std": 0.0}, "noise_std=0.0"),
         ("posterior", {"iterations": 0}, "iterations=0"),
+        ("realtime", {"vjp_every": 0}, "vjp_every=0"),
         ("naive", {"beta": 5.0}, "no option 'beta'; it has num_steps"),
     ],
 )

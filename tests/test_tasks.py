@@ -178,6 +178,18 @@ def test_a_prediction_is_what_an_undisturbed_env_then_does_to_the_bit(task: str)
 
 
 @pytest.mark.parametrize("task", TASKS)
+def test_a_predicted_observation_is_what_an_undisturbed_env_then_shows(task: str) -> None:
+    env = make(task, disturbances=False)
+    now, _ = env.reset(seed=5)
+    actions = moves(env, 6, 0.5)
+    assert np.array_equal(env.predict_obs(actions[:0]).astype(np.float32), now)
+    predicted = env.predict_obs(actions)
+    for action in actions:
+        now = env.step(action)[0]
+    assert np.array_equal(predicted.astype(np.float32), now)
+
+
+@pytest.mark.parametrize("task", TASKS)
 def test_the_expert_decides_by_the_true_state_and_leaves_no_trace(task: str) -> None:
     env = make(task)
     env.reset(seed=0)
