@@ -114,6 +114,7 @@ def test_bursts_and_calms_are_as_long_as_their_chances_say(
     for ticks, chance in ((8, become_calm), (2, become_busy)):
         lengths = [length for each, length in runs if each == ticks]
         # Each run lasts until the first success of its chance, the first one too: a chain has no memory.
+        # Leaving out the last, perhaps a long one, takes 1 / chance from their sum or so.
         low, high = stats.nbinom.ppf([DOUBT, 1 - DOUBT], len(lengths), chance)
         assert not lengths or low - 1 / chance <= sum(lengths) - len(lengths) <= high
 

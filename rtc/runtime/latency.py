@@ -192,11 +192,10 @@ class DistributionDelay:
             raise InvalidArgument("a delay distribution needs at least one value")
         for value in self.values:
             check_ticks(value)
-        count, given = len(self.values), self.probabilities
-        weights = np.full(count, 1 / count) if given is None else np.asarray(given)
+        weights, count = self._weights(), len(self.values)
         if weights.shape != (count,) or not (weights >= 0).all() or abs(weights.sum() - 1) > 1e-6:
             raise InvalidArgument(
-                f"probabilities={given} for {count} delays; give one each, none negative, sum 1"
+                f"probabilities={self.probabilities} for {count} delays; give one each, none negative, sum 1"
             )
         object.__setattr__(self, "values", tuple(self.values))
         object.__setattr__(self, "probabilities", tuple(weights.tolist()))
@@ -208,9 +207,13 @@ class DistributionDelay:
 
     def draws(self, rng: np.random.Generator) -> Iterator[int]:
         """Independent draws, by inversion of the cumulative distribution."""
-        cumulative = np.cumsum(self.probabilities) / np.sum(self.probabilities)
+        cumulative = np.cumsum(self._weights()) / self._weights().sum()
         while True:
             yield self.values[int(np.searchsorted(cumulative, rng.random(), side="right"))]
+
+    def _weights(self) -> np.ndarray:
+        count = len(self.values)
+        return np.full(count, 1 / count) if self.probabilities is None else np.asarray(self.probabilities)
 
 
 @dataclass(frozen=True)
