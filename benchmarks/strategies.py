@@ -21,12 +21,14 @@ from policies.checkpoint import load_policy, shipped_checkpoint
 from rtc.cli.build import Builder
 from rtc.cli.provenance import available_cores, commit, machine
 from rtc.cli.strategies import ABOUT
+from rtc.process_pool import in_workers
+from rtc.runtime.latency import ConstantDelay
 from rtc.runtime.strategies.base import Noise
 from rtc.runtime.strategies.baselines import Naive
 from rtc.runtime.strategies.guard import RANGE, excess
 from rtc.runtime.strategies.realtime import Realtime
 from rtc.serialise import read_json, write_json
-from rtc.sweep import Cell, Shard, in_workers, run_shard
+from rtc.sweep import Cell, Shard, run_shard
 
 RESULT = RESULTS / "guard.json"
 QUANTILES = (0.5, 0.99, 0.999, 1.0)
@@ -65,7 +67,8 @@ def excesses(name: str, clip: float | None, seeds: range) -> list[float]:
         NotingNaive(policy) if clip is None else NotingRealtime(policy, schedule="zeros", max_weight=clip)
     )
     for delay in DELAYS:
-        cell = Cell("noted", builder.env(), lambda: noting, delay, max(delay, 4), builder.starvation)
+        rows, starvation = max(delay, 4), builder.starvation
+        cell = Cell("noted", builder.env(), lambda: noting, ConstantDelay(delay), rows, starvation)
         run_shard(Shard(cell, tuple(seeds)))
     return np.quantile(np.nan_to_num(np.concatenate(noting.noted), nan=np.inf), QUANTILES).tolist()
 

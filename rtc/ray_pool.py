@@ -42,10 +42,9 @@ def ray_cluster(address: str, workers: int) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    new = {"num_cpus": workers, "include_dashboard": False}
-    where: dict[str, Any] = new if address == LOCAL else {"address": address}
+    new = {"num_cpus": workers, "include_dashboard": False} if address == LOCAL else {}
     try:
-        ray.init(**where, configure_logging=True, logging_level=logging.ERROR, log_to_driver=False)
+        ray.init(address, **new, logging_level=logging.ERROR, log_to_driver=False)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise _absent(address, error) from None
     try:
@@ -80,7 +79,7 @@ def on_ray(jobs: Sequence[Callable[[], Result]]) -> Generator[tuple[int, Result]
         ) from error
     finally:
         for left in waiting:
-            ray.cancel(left, force=True)
+            ray.cancel(left)  # by force it may abort this process (Ray 2.60)
 
 
 def _run(job: Callable[[], Result]) -> Result:

@@ -99,15 +99,17 @@ class BrokenBorder(GaussianPolicy):
 def test_a_chunk_that_is_not_finite_fails_its_episode_and_no_other() -> None:
     results = {
         (name, 2): run_shard(Shard(cell(name, BrokenBorder()), (0, 1))).episodes
-        for name in ("naive", "realtime")
+        for name in ("naive", "realtime", "overwrite")
     }
-    assert not any("finite" in (record["failure"] or "") for record in results["naive", 2])
-    for record in results["realtime", 2]:
+    for name in ("naive", "realtime"):  # which guards itself
+        assert not any("finite" in (record["failure"] or "") for record in results[name, 2])
+    assert all(record["replaced_chunks"] > 0 for record in results["realtime", 2])
+    for record in results["overwrite", 2]:
         assert not record["success"]
-        assert record["failure"] == "realtime: chunk requested at tick 3 is not finite from flow step 0 on"
-    json.dumps(results["realtime", 2], allow_nan=False)
+        assert record["failure"] == "overwrite: chunk requested at tick 3 is not finite from flow step 0 on"
+    json.dumps(results["overwrite", 2], allow_nan=False)
     [line] = refusals(results)
-    assert "2 of 2 episodes of realtime" in line
+    assert "2 of 2 episodes of overwrite" in line
 
 
 def test_a_file_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
