@@ -156,7 +156,7 @@ def test_json_is_all_that_stdout_holds(checkpoint: Path, tmp_path: Path) -> None
         (["--task", "Reach-v7"], [TASK, "ReachPastPostPosition-v0"]),
         (
             ["--strategies", "naive,psychic"],
-            ["psychic", "synchronous, naive, ensemble, realtime, conditioned, oracle"],
+            ["psychic", "synchronous, naive, ensemble, blend, bid", "oracle"],
         ),
         (["--strategies", "naive,,realtime"], ["no list of names"]),
         (["--delays", "0,9"], ["d <= s <= H - d", "H = 16", "d <= 8"]),

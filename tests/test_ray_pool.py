@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 import torch
 from point_mass import PointMass
+from test_cli import call, save_policy
+from test_cli_sweep import arguments, rows, timeless
 from test_sweep import cell, episodes, refuse, run
 
 from rtc.errors import InvalidArgument, RtcError, WorkerDied
@@ -110,3 +112,13 @@ def test_a_cluster_that_is_not_there_is_one_line_that_says_what_to_do() -> None:
         pass
     with pytest.raises(InvalidArgument, match="HOST:PORT"), ray_cluster("nowhere", 1):
         pass
+
+
+def test_rtc_sweep_on_a_cluster_writes_what_it_writes_without(cluster: None, tmp_path: Path) -> None:
+    checkpoint = save_policy(tmp_path / "policy", max_delay=2)
+    few = ("--strategies", "naive,conditioned", "--delays", "0,spiky:1:6:0.5")
+    for name, where in (("ray", ("--ray", "local")), ("here", ())):
+        result = call(*arguments(checkpoint, tmp_path / name, *few, *where))
+        assert result.exit_code == 0, result.output
+    assert timeless(tmp_path / "ray") == timeless(tmp_path / "here")
+    assert rows(tmp_path / "ray") == rows(tmp_path / "here")
