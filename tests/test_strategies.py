@@ -108,9 +108,7 @@ def test_conditioned_gives_the_policy_the_frozen_rows_and_nothing_else() -> None
     assert (info.vjps, info.guided.any()) == (0, False)
 
 
-def test_conditioned_tells_no_more_rows_than_the_policy_was_trained_on(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_conditioned_tells_no_more_rows_than_the_policy_knows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(TrainedPolicy, "max_delay", 2)
     strategy = make_strategy("conditioned", TrainedPolicy())
     far, _ = infer(strategy, [request(executed=2, inference_delay=5)])
