@@ -84,7 +84,7 @@ def test_what_one_comparison_shows_may_be_chance_among_many() -> None:
 
 
 def test_all_pairs_count_for_the_best_was_found_by_looking() -> None:
-    # Eight pairs, all one way: p = 2 / 2^8 = 0.0078; four comparisons with the best would show it, ten do not.
+    # Eight pairs, all one way: p = 2 / 2^8 = 0.0078; four comparisons with the best would show it, ten not.
     assert leaders(nested(90, 82, 82, 82)) == [0]
     assert leaders(nested(90, 82, 82, 82, 82)) == [0, 1, 2, 3, 4]
 
