@@ -15,5 +15,6 @@ _FREE = ("#56B4E9", "#000000")
 
 
 def colour(strategy: str) -> str:
-    """The strategy's colour as #RRGGBB."""
+    """The strategy's colour as #RRGGBB; options (`realtime:schedule=exp`) do not change it."""
+    strategy = strategy.partition(":")[0]
     return _KNOWN.get(strategy) or _FREE[sum(strategy.encode()) % len(_FREE)]

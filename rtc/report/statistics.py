@@ -13,6 +13,12 @@ from scipy import stats
 from rtc.errors import InvalidArgument
 
 CONFIDENCE = 0.95
+ALPHA = 0.05
+RESAMPLES = 9999
+
+
+Outcomes = Sequence[bool] | np.ndarray
+"""Success of every episode; paired ones are of the same seeds in the same order."""
 
 
 class Estimate(NamedTuple):
@@ -30,19 +36,97 @@ def success_rate(successes: int, episodes: int) -> Estimate:
 
 
 def paired_difference(first: Sequence[float], second: Sequence[float], seed: int = 0) -> Estimate:
-    """The mean of first - second over pairs, with the percentile bootstrap over pairs (Efron 1979), seeded.
+    """The mean of first - second over pairs, with the interval of `mean`.
 
     Both hold one value an episode, of the same episodes in the same order.
     """
-    difference = np.asarray(first, np.float64) - np.asarray(second, np.float64)
-    if np.ptp(difference) == 0:  # the bootstrap of a constant is that constant
-        return Estimate(*[float(difference[0])] * 3)
-    generator = np.random.default_rng(seed)
+    return mean(np.asarray(first, np.float64) - np.asarray(second, np.float64), seed)
+
+
+def mean(values: Sequence[float] | np.ndarray, seed: int = 0) -> Estimate:
+    """The mean of one value an episode, with the percentile bootstrap over episodes (Efron 1979), seeded."""
+    values = np.asarray(values, np.float64)
+    if np.ptp(values) == 0:  # the bootstrap of a constant is that constant
+        return Estimate(*[float(values[0])] * 3)
     result = stats.bootstrap(
-        (difference,), np.mean, confidence_level=CONFIDENCE, method="percentile", batch=1000, rng=generator
+        (values,),
+        np.mean,
+        n_resamples=RESAMPLES,
+        batch=1000,
+        confidence_level=CONFIDENCE,
+        method="percentile",
+        rng=np.random.default_rng(seed),
     )
     interval = result.confidence_interval
-    return Estimate(float(difference.mean()), float(interval.low), float(interval.high))
+    return Estimate(float(values.mean()), float(interval.low), float(interval.high))
+
+
+def success_share(first: Outcomes, second: Outcomes, seed: int = 0) -> Estimate | None:
+    """Successes of `first` over successes of `second`, 0 or more, paired; None where `second` has none.
+
+    The interval is the percentile bootstrap over pairs, seeded; resamples in which `second` has no success say
+    nothing about the share and are left out.
+    """
+    first, second = _paired(first, second)
+    if not second.any():
+        return None
+    kinds = [
+        (first & second).sum(),
+        (first & ~second).sum(),
+        (~first & second).sum(),
+        (~first & ~second).sum(),
+    ]
+    # Drawing pairs with replacement is drawing how many there are of each of the four kinds.
+    draws = np.random.default_rng(seed).multinomial(len(first), np.array(kinds) / len(first), RESAMPLES)
+    over, under = draws[:, 0] + draws[:, 1], draws[:, 0] + draws[:, 2]
+    low, high = np.quantile(over[under > 0] / under[under > 0], [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return Estimate(float(first.sum() / second.sum()), float(low), float(high))
+
+
+def mcnemar(first: Outcomes, second: Outcomes) -> float:
+    """The p-value of equal success rates on the same episodes: two-sided, exact (McNemar 1947).
+
+    ```
+                    second succeeds   second fails        If the rates are equal, each pair that disagrees
+    first succeeds  says nothing      b                   is b or c like a coin: b ~ Binomial(b + c, 1/2).
+    first fails     c                 says nothing        Without such pairs nothing speaks against it: 1.
+    ```
+    """
+    first, second = _paired(first, second)
+    only_first, differing = int((first & ~second).sum()), int((first != second).sum())
+    return float(stats.binomtest(only_first, differing).pvalue) if differing else 1.0
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjusted p-values in the order given: those below alpha are wrong anywhere with chance alpha at most.
+
+    Source: Holm 1979, "A Simple Sequentially Rejective Multiple Test Procedure".
+    """
+    adjusted, largest = [1.0] * len(p_values), 0.0
+    for rank, index in enumerate(np.argsort(p_values, kind="stable")):
+        largest = max(largest, (len(p_values) - rank) * p_values[index])
+        adjusted[index] = min(1.0, largest)
+    return adjusted
+
+
+def leaders(outcomes: Sequence[Outcomes]) -> list[int]:
+    """The index of the best by success, then of all that are not significantly worse, by success.
+
+    outcomes: one row a contender, of the same episodes in the same order; of equals the first is the best.
+    The best is compared with every other one (`mcnemar`), the family is these comparisons (`holm`, ALPHA).
+    """
+    successes = [int(np.sum(row)) for row in outcomes]
+    best, *others = sorted(range(len(outcomes)), key=lambda index: -successes[index])
+    adjusted = holm([mcnemar(outcomes[best], outcomes[other]) for other in others])
+    return [best, *(other for other, p in zip(others, adjusted, strict=True) if p >= ALPHA)]
+
+
+def _paired(first: Outcomes, second: Outcomes) -> tuple[np.ndarray, np.ndarray]:
+    if len(first) != len(second) or not len(first):
+        raise InvalidArgument(
+            f"{len(first)} outcomes beside {len(second)}; pairs need the same episodes, at least 1"
+        )
+    return np.asarray(first, bool), np.asarray(second, bool)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,33 @@
+"""`rtc report`: one HTML page of a finished sweep, and its winners on the terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from rtc.errors import Unsupported
+from rtc.report.sweep_summary import read_summary
+from rtc.report.winners import winner_table
+from rtc.report.winners_text import winners_text
+
+
+@click.command(short_help="Write one HTML page of a finished sweep.")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+def report(folder: Path) -> None:
+    """Write DIR/report.html of the sweep in DIR, and print who wins.
+
+    The page is one file: it opens from disk, asks no server, and holds the films in DIR/videos as far as they fit.
+    """
+    summary = read_summary(folder)
+    try:
+        from rtc.report.html.write import write_report
+    except ImportError as error:
+        raise Unsupported(
+            f"{error.name} is not installed, which writes the page; pip install 'rtc[report]' brings it"
+        ) from None
+    path = write_report(folder)
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(winners_text(winner_table(summary["cells"])))
+    console.print(f"{path}: {path.stat().st_size / 1000:.0f} kB", markup=False)
