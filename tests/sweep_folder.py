@@ -34,7 +34,12 @@ LOSS = {"synchronous": 0.85, "naive": 0.75, "realtime": 0.45, "conditioned": 0.1
 
 
 def make_cell(
-    task: str, strategy: str, delay: str, random: np.random.Generator, episodes: int = 64, rows: int | None = None
+    task: str,
+    strategy: str,
+    delay: str,
+    random: np.random.Generator,
+    episodes: int = 64,
+    rows: int | None = None,
 ) -> dict[str, Any]:
     """One cell: plausible numbers that agree with each other."""
     constant = delay.isdecimal()
@@ -82,7 +87,9 @@ def make_summary(
         for strategy in strategies
         for delay in delays
     ]
-    described = {name: TASKS.get(name, TASKS["Catch-v0"] | {"title": name.removesuffix("-v0")}) for name in tasks}
+    described = {
+        name: TASKS.get(name, TASKS["Catch-v0"] | {"title": name.removesuffix("-v0")}) for name in tasks
+    }
     return {
         "format": 1,
         "commit": "0123456789abcdef",

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from rtc.cli.rollout import rollout
 from rtc.errors import Unsupported
 from rtc.report.sweep_summary import read_summary
 from rtc.report.winners import winner_table
@@ -18,7 +19,8 @@ from rtc.report.winners_text import winners_text
 def report(folder: Path) -> None:
     """Write DIR/report.html of the sweep in DIR, and print who wins.
 
-    The page is one file: it opens from disk, asks no server, and holds the films in DIR/videos as far as they fit.
+    The page is one file: it opens from disk, asks no server, and holds the films in DIR/videos as far as they
+    fit.
     """
     summary = read_summary(folder)
     try:
@@ -27,7 +29,7 @@ def report(folder: Path) -> None:
         raise Unsupported(
             f"{error.name} is not installed, which writes the page; pip install 'rtc[report]' brings it"
         ) from None
-    path = write_report(folder)
+    path = write_report(folder, {parameter.name for parameter in rollout.params if parameter.name})
     console = Console(highlight=False, soft_wrap=True)
     console.print(winners_text(winner_table(summary["cells"])))
     console.print(f"{path}: {path.stat().st_size / 1000:.0f} kB", markup=False)

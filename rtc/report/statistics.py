@@ -17,6 +17,8 @@ ALPHA = 0.05
 RESAMPLES = 9999
 
 
+Values = Sequence[float] | np.ndarray
+"""One number an episode."""
 Outcomes = Sequence[bool] | np.ndarray
 """Success of every episode; paired ones are of the same seeds in the same order."""
 
@@ -35,7 +37,7 @@ def success_rate(successes: int, episodes: int) -> Estimate:
     return Estimate(successes / episodes, float(interval.low), float(interval.high))
 
 
-def paired_difference(first: Sequence[float], second: Sequence[float], seed: int = 0) -> Estimate:
+def paired_difference(first: Values, second: Values, seed: int = 0) -> Estimate:
     """The mean of first - second over pairs, with the interval of `mean`.
 
     Both hold one value an episode, of the same episodes in the same order.
@@ -43,7 +45,7 @@ def paired_difference(first: Sequence[float], second: Sequence[float], seed: int
     return mean(np.asarray(first, np.float64) - np.asarray(second, np.float64), seed)
 
 
-def mean(values: Sequence[float] | np.ndarray, seed: int = 0) -> Estimate:
+def mean(values: Values, seed: int = 0) -> Estimate:
     """The mean of one value an episode, with the percentile bootstrap over episodes (Efron 1979), seeded."""
     values = np.asarray(values, np.float64)
     if np.ptp(values) == 0:  # the bootstrap of a constant is that constant
@@ -64,8 +66,8 @@ def mean(values: Sequence[float] | np.ndarray, seed: int = 0) -> Estimate:
 def success_share(first: Outcomes, second: Outcomes, seed: int = 0) -> Estimate | None:
     """Successes of `first` over successes of `second`, 0 or more, paired; None where `second` has none.
 
-    The interval is the percentile bootstrap over pairs, seeded; resamples in which `second` has no success say
-    nothing about the share and are left out.
+    The interval is the percentile bootstrap over pairs, seeded; resamples in which `second` has no success
+    have no share and are left out.
     """
     first, second = _paired(first, second)
     if not second.any():

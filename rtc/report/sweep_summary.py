@@ -38,7 +38,9 @@ def read_summary(folder: Path) -> Summary:
     path = folder / SUMMARY
     if not path.is_file():
         other = " (results.json is a run of `rtc rollout`)" if (folder / "results.json").exists() else ""
-        raise InvalidArgument(f"{folder} has no {SUMMARY}{other}; give the folder that `rtc sweep --out` wrote")
+        raise InvalidArgument(
+            f"{folder} has no {SUMMARY}{other}; give the folder that `rtc sweep --out` wrote"
+        )
     try:
         summary = read_json(path)
     except ValueError:
@@ -61,7 +63,8 @@ def _check(summary: Any, path: Path) -> None:
         wrote = summary.get("versions", {}).get("rtc") if isinstance(summary, dict) else None
         raise InvalidArgument(
             f"{path} has format {found} and this rtc reads format {FORMAT}: run the sweep again into another "
-            "folder (`rtc sweep ... --out DIR`)" + (f", or report it with rtc {wrote}, which wrote it" if wrote else "")
+            "folder (`rtc sweep ... --out DIR`)"
+            + (f", or report it with rtc {wrote}, which wrote it" if wrote else "")
         )
     for name, kind in (("tasks", dict), ("cells", list), ("settings", dict)):
         if not isinstance(summary.get(name), kind):
@@ -75,12 +78,18 @@ def _check(summary: Any, path: Path) -> None:
         _check_keys(task, _TASK, f"{path}: task {name}")
     for place, cell in enumerate(summary["cells"]):
         _check_keys(cell, _CELL, f"{path}: cell {place}")
-        _check_keys(cell["success"], dict.fromkeys(("value", "low", "high"), _NUMBER), f"{path}: cell {place}")
+        _check_keys(
+            cell["success"], dict.fromkeys(("value", "low", "high"), _NUMBER), f"{path}: cell {place}"
+        )
         if cell["task"] not in summary["tasks"]:
-            raise InvalidArgument(f"{path}: cell {place} is of {cell['task']}, which 'tasks' does not describe")
+            raise InvalidArgument(
+                f"{path}: cell {place} is of {cell['task']}, which 'tasks' does not describe"
+            )
 
 
 def _check_keys(found: Any, expected: dict[str, Any], where: str) -> None:
     for name, kind in expected.items():
         if not isinstance(found, dict) or not isinstance(found.get(name), kind):
-            raise InvalidArgument(f"{where} has no valid {name!r}; run the sweep again: `rtc sweep ... --force`")
+            raise InvalidArgument(
+                f"{where} has no valid {name!r}; run the sweep again: `rtc sweep ... --force`"
+            )

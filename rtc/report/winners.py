@@ -31,6 +31,8 @@ from rtc.report.statistics import (
 
 ORACLE, NAIVE, SYNCHRONOUS = "oracle", "naive", "synchronous"
 
+Place = tuple[str, str]
+"""A task and a delay (its text)."""
 Cell = Mapping[str, Any]
 """One cell of a sweep's summary.json; task, strategy, delay, execution_horizon and outcomes are read."""
 
@@ -79,10 +81,11 @@ class Contest:
 class Standing:
     """One strategy over its contests, with the best of its execution horizons in each.
 
-    contests: in how many it ran. success: mean over them. shortfall: mean of the winner's success minus its
-    own, 0 or more. Their intervals are over seeds, which all contests share.
-    won_or_tied: how often it is among the leaders. worse: the (task, delay) in which it is significantly
-    worse than the better of naive and synchronous; the family is its own contests. None if neither ran.
+    contests: in how many it ran. success: mean over them. shortfall: mean of the best's success minus its
+    own, 0 or more; the best of many owes a little to luck, so even equals fall short. Their intervals are
+    over seeds, which all contests share. won_or_tied: how often it is among the leaders. worse: where it is
+    significantly worse than the better of naive and synchronous; the family is all contests in which it met
+    one of them; None if there is none.
     """
 
     strategy: str
@@ -90,7 +93,7 @@ class Standing:
     success: Estimate
     shortfall: Estimate
     won_or_tied: int
-    worse: tuple[tuple[str, str], ...] | None
+    worse: tuple[Place, ...] | None
 
 
 class WinnerTable(NamedTuple):
@@ -98,10 +101,6 @@ class WinnerTable(NamedTuple):
 
     contests: tuple[Contest, ...]
     standings: tuple[Standing, ...]
-
-
-Place = tuple[str, str]
-"""A task and a delay (its text)."""
 
 
 class _Entry(NamedTuple):
@@ -137,8 +136,8 @@ def _entry(cell: Cell, seeds: int) -> _Entry:
     marks = cell["outcomes"]
     if not marks or set(marks) - {"0", "1"} or len(marks) != seeds:
         raise InvalidArgument(
-            f"{_name(cell)} has {len(marks)} outcomes where the first cell has {seeds}; only cells of one sweep, "
-            "with a mark 0 or 1 for each seed, can be paired"
+            f"{_name(cell)} has {len(marks)} outcomes where the first cell has {seeds}; only cells of one "
+            "sweep can be paired, which have one mark, 0 or 1, for each seed"
         )
     return _Entry(cell["strategy"], cell["execution_horizon"], np.array(list(marks)) == "1")
 
@@ -194,6 +193,5 @@ def _standing(
 
 def _p_worse(entry: _Entry, baseline: _Entry) -> float:
     """The p-value of a difference, two-sided, if `entry` is the worse of the two; 1 if it is not."""
-    return (
-        1.0 if entry.outcomes.sum() >= baseline.outcomes.sum() else mcnemar(entry.outcomes, baseline.outcomes)
-    )
+    worse = entry.outcomes.sum() < baseline.outcomes.sum()
+    return mcnemar(entry.outcomes, baseline.outcomes) if worse else 1.0

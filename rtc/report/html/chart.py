@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 from rtc.report.html.delays import is_constant, short_lines
@@ -28,7 +29,7 @@ SLOT = 88.0
 
 
 class Reading(NamedTuple):
-    """One strategy at one delay: its value, with an interval where there is one, and as text for the reader."""
+    """One strategy at one delay: its value, its interval where there is one, and both as texts."""
 
     value: float
     low: float | None
@@ -70,8 +71,9 @@ class Line:
 class Chart:
     """A chart, in units of its own: [0, WIDTH] x [0, HEIGHT], y downwards.
 
-    key: unique on a tab. ticks: (y, text). split: where the random delays begin, if both kinds are there.
-    readings: strategy -> delay -> what the reader is told. shown: the column whose numbers are shown at first.
+    key: unique on a tab. heads: what the texts of a reading are. ticks: (y, text). split: where the random
+    delays begin, if both kinds are there. readings: strategy -> delay -> what the reader is told. shown: the
+    column whose numbers are shown at first.
     """
 
     key: str
@@ -137,7 +139,7 @@ def _columns(delays: Sequence[str]) -> list[Column]:
         LEFT + INSET + (tick - min(ticks)) / span * (end - LEFT - 2 * INSET) if span else middle
         for tick in ticks
     ]
-    edges = [float(LEFT), *((a + b) / 2 for a, b in zip(places, places[1:], strict=False)), end]
+    edges = [float(LEFT), *((a + b) / 2 for a, b in pairwise(places)), end]
     columns = [
         Column(delay, round(x, 1), round(left, 1), round(right, 1), (delay, ""))
         for delay, x, left, right in zip(constant, places, edges, edges[1:], strict=False)

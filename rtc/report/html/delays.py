@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import PurePath
 
+FAIR = "fair"
+"""Each strategy at its own latency."""
+
 FORMS = {
     "uniform": "every whole number from {0} to {1} ticks is as likely",
     "lognormal": "log-normal with a median of {0} ticks and a sigma of {1} in the log",
     "spiky": "{0} ticks, but {1} with a chance of {2}",
-    "bursty": "{0} ticks while calm, {1} while busy; a chance of {2} to become busy and of {3} to become calm",
+    "bursty": "{0} ticks while calm, {1} while busy; chances of {2} to become busy, of {3} to become calm",
     "trace": "as recorded in {0}",
-    "fair": "each strategy at its own latency",
+    FAIR: "each strategy at its own latency",
 }
 
 

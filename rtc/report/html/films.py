@@ -23,7 +23,7 @@ class Film:
 
 
 def find_films(folder: Path, limit: int = LIMIT) -> list[Film]:
-    """The films in `folder`/videos by name; embedded while their files have at most `limit` bytes together."""
+    """The films in `folder`/videos by name, embedded while they have at most `limit` bytes together."""
     films = []
     for path in sorted((folder / "videos").glob("*")):
         if path.suffix not in TYPES:

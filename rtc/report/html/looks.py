@@ -1,4 +1,4 @@
-"""How a strategy looks on the page: one colour, one marker and one dash, told apart without the colour too."""
+"""How a strategy looks on the page: a colour, a marker and a dash, told apart without the colour too."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def looks(strategies: Sequence[str]) -> dict[str, Look]:
 
 def lightened(shade: str, background: str) -> str:
     """`shade`, mixed with as much white as it takes to stand out from a dark `background` (both #RRGGBB)."""
-    channels = _channels(shade)
+    channels = mixed = _channels(shade)
     for percent in range(0, 101, 5):
         mixed = [channel + (255 - channel) * percent / 100 for channel in channels]
         if contrast(mixed, _channels(background)) >= CONTRAST:
@@ -54,7 +54,7 @@ def lightened(shade: str, background: str) -> str:
 
 
 def contrast(first: Sequence[float], second: Sequence[float]) -> float:
-    """The contrast ratio in 1..21 of two colours in 0..255 (W3C, Web Content Accessibility Guidelines 2.2)."""
+    """The contrast ratio in 1..21 of two colours in 0..255 (W3C 2023, WCAG 2.2)."""
     brighter, darker = sorted((_luminance(first), _luminance(second)), reverse=True)
     return (brighter + 0.05) / (darker + 0.05)
 
