@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/.installed
 PACKAGES := rtc policies envs tests benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check format test bench study ablation-policies gates policies rollout train-check digits images photograph peers \
+.PHONY: help setup check format browser test bench study ablation-policies gates policies rollout train-check digits images photograph peers \
 	suites build clean
 
 help:  ## list the targets
@@ -33,6 +33,9 @@ format: setup  ## rewrite the sources in the house format
 	$(BIN)/ruff format $(PACKAGES)
 
 # Two workers with one thread each: more threads only wait for each other on chunks this small.
+browser:  ## Debian's chromium, in which the tests read the pages of `rtc report`; without one they skip
+	command -v chromium >/dev/null || { apt-get -qq update && apt-get -qq install -y --no-install-recommends chromium; }
+
 test: setup  ## the whole test suite, on two workers, without a screen
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 

@@ -9,8 +9,8 @@ from rtc.report.statistics import Estimate
 from rtc.report.winners import WinnerTable
 
 LEGEND = (
-    "no worse: not significantly worse than the best on the same seeds (exact McNemar, Holm, 5 %). over naive: "
-    "points. of oracle: share of its success. In brackets: 95 %."
+    "no worse: not significantly worse than the best on the same seeds (exact McNemar, Holm, 5 %). over "
+    "naive: points of success. of oracle: share of its success. In brackets: 95 %."
 )
 
 

@@ -44,7 +44,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Verdict:
-    """All that the first screen says. winners: (task, delay) -> who won; overall: best first, then the oracle."""
+    """All that the first screen says. winners: (task, delay) -> who won. overall: best first, oracle last."""
 
     question: str
     answer: str
