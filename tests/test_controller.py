@@ -22,7 +22,7 @@ from rtc.runtime.controller import (
     legal_events,
     transition,
 )
-from rtc.runtime.latency import DelayEstimator
+from rtc.runtime.planning import DelayEstimator
 
 TRACES = json.loads((Path(__file__).parent / "golden" / "execution.json").read_text())["algorithm1"]
 H = 4

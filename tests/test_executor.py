@@ -7,8 +7,9 @@ from typing import TypeVar
 import pytest
 
 from rtc.runtime.clock import SimClock
+from rtc.runtime.delay_text import parse_delay
 from rtc.runtime.executor import Executor, SimulatedExecutor
-from rtc.runtime.latency import ConstantDelay, DistributionDelay, TraceDelay
+from rtc.runtime.latency import ConstantDelay, TraceDelay
 
 Answer = TypeVar("Answer")
 
@@ -45,10 +46,13 @@ def test_every_lane_replays_the_trace_for_itself() -> None:
     assert arrivals(executor, clock, 3) == [[], [(1, "b")], [(2, "c")]]
 
 
-def test_a_lanes_delays_depend_on_its_seed_and_not_on_its_neighbours() -> None:
+@pytest.mark.parametrize(
+    "text", ["uniform:0:29", "lognormal:8:0.4", "spiky:2:8:0.4", "bursty:2:8:0.3:0.3", "bursty:2:8:0.3:0.7"]
+)
+def test_a_lanes_delays_depend_on_its_seed_and_not_on_its_neighbours(text: str) -> None:
     def delays(seeds: list[int], seed: int) -> list[int]:
         clock, found = SimClock(), []
-        executor: SimulatedExecutor[int] = SimulatedExecutor(DistributionDelay(range(30)), clock, seeds)
+        executor: SimulatedExecutor[int] = SimulatedExecutor(parse_delay(text), clock, seeds)
         for index in range(8):
             executor.submit(range(len(seeds)), lambda index=index: [index] * len(seeds))
             arrived = arrivals(executor, clock, 30)
@@ -56,6 +60,7 @@ def test_a_lanes_delays_depend_on_its_seed_and_not_on_its_neighbours() -> None:
         return found
 
     alone = delays([7], 7)
-    assert len(set(alone)) > 3
+    assert len(alone) == 8
+    assert len(set(alone)) > 1
     assert alone == delays([3, 7, 5], 7)
     assert alone != delays([3, 7, 5], 3)

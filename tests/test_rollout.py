@@ -9,24 +9,26 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from delays import delay_texts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from point_mass import GaussianPolicy, PointMass
 from torch import Tensor
 
-from rtc.errors import InvalidArgument
+from rtc.errors import InvalidArgument, Unsupported
 from rtc.prior import Prior, from_denoiser
 from rtc.runtime.controller import ChunkController, Request, Starvation, State
+from rtc.runtime.delay_text import parse_delay
 from rtc.runtime.episode import Episode, rms_jerk
 from rtc.runtime.latency import (
     ConstantDelay,
     DelayModel,
     DistributionDelay,
     TraceDelay,
-    at_least,
 )
+from rtc.runtime.planning import at_least
 from rtc.runtime.rollout import rollout, rollout_batch
-from rtc.runtime.strategies import InferenceInfo, make_strategy
+from rtc.runtime.strategies import STRATEGIES, InferenceInfo, Strategy, make_strategy
 
 HORIZON = 8
 
@@ -119,12 +121,14 @@ def test_a_planned_delay_can_be_fixed() -> None:
     assert episode.delays[:4] == [1, 3, 1, 3]
 
 
-# Built in the test: beartype, which checks the constructors, draws from the `random` that hypothesis watches.
-delay_models = st.one_of(
-    st.tuples(st.just(ConstantDelay), st.integers(0, 12)),
-    st.tuples(st.just(DistributionDelay), st.lists(st.integers(0, 12), min_size=1, max_size=5)),
-    st.tuples(st.just(TraceDelay), st.lists(st.integers(0, 12), min_size=1, max_size=8)),
+delay_models = st.one_of(  # a text, or the values of a trace
+    delay_texts,
+    st.lists(st.integers(0, 12), min_size=1, max_size=8),
 )
+
+
+def built(delay_model: str | list[int]) -> DelayModel:
+    return parse_delay(delay_model) if isinstance(delay_model, str) else TraceDelay(delay_model)
 
 
 @settings(max_examples=60)
@@ -136,7 +140,7 @@ delay_models = st.one_of(
     seed=st.integers(0, 2**31),
 )
 def test_for_any_delay_each_row_runs_once_and_the_frozen_prefix_is_what_ran(
-    delay_model: tuple[Any, Any],
+    delay_model: str | list[int],
     execution_horizon: int,
     starvation: Starvation,
     inference_delay: int | None,
@@ -145,7 +149,7 @@ def test_for_any_delay_each_row_runs_once_and_the_frozen_prefix_is_what_ran(
     strategy = Labelled()
     episode = run(
         strategy,
-        delay_model[0](delay_model[1]),
+        built(delay_model),
         execution_horizon,
         starvation=starvation,
         inference_delay=inference_delay,
@@ -179,6 +183,52 @@ def test_for_any_delay_each_row_runs_once_and_the_frozen_prefix_is_what_ran(
 
 def executed_rows(executed: list[tuple[int, int]], number: int) -> int:
     return sum(each == number for each, _ in executed)
+
+
+def untrained(name: str) -> Strategy:
+    """The strategy on a policy in closed form; one that needs more than a policy says so and is skipped."""
+    try:
+        return make_strategy(name, GaussianPolicy())
+    except Unsupported as missing:
+        pytest.skip(str(missing))
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+@settings(max_examples=12)
+@given(
+    delay_model=delay_models,
+    execution_horizon=st.integers(1, HORIZON),
+    inference_delay=st.one_of(st.none(), st.integers(0, HORIZON)),
+    seed=st.integers(0, 2**31),
+)
+def test_every_strategy_executes_one_row_a_tick_in_order_under_any_delay(
+    name: str, delay_model: str | list[int], execution_horizon: int, inference_delay: int | None, seed: int
+) -> None:
+    strategy, env = untrained(name), PointMass(time_limit=30)
+    episode = run(
+        strategy,
+        built(delay_model),
+        execution_horizon,
+        env=env,
+        starvation="zero",
+        inference_delay=inference_delay,
+        seed=seed,
+    )
+    assert len(episode.actions) == episode.ticks == env.tick
+    ends = [record.delivery_tick for record in episode.chunks[1:]] + [episode.ticks]
+    tick = 0
+    for record, end in zip(episode.chunks, ends, strict=True):
+        assert tick == record.delivery_tick
+        rows = record.chunk[record.first_row : record.first_row + end - tick]
+        if strategy.waits:  # it begins with its first row and runs s of them
+            assert record.first_row == 0
+            rows = rows[:execution_horizon]
+        else:  # it joins in time
+            assert record.first_row == tick - record.request_tick
+        ran = episode.actions[tick:end]
+        assert ran[: len(rows)].tobytes() == rows.tobytes()
+        assert not ran[len(rows) :].any()  # starved
+        tick = end
 
 
 @pytest.mark.parametrize("starvation", ["hold", "zero", "decay"])

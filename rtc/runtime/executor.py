@@ -39,23 +39,20 @@ class SimulatedExecutor(Generic[Answer]):
     poll        []       []       answer                 delay 0: at the next poll of tick 10 itself
     ```
 
-    delay: ticks, drawn for each answer with the lane's own generator, `default_rng([seed, 1])`, so that an
-    episode's delays do not depend on its neighbours. clock: says which tick it is. seeds: one a lane.
+    delay: ticks; each lane has its own draws, from `default_rng([seed, 1])`, so that an episode's delays do
+    not depend on its neighbours. clock: says which tick it is. seeds: one a lane.
     """
 
     def __init__(self, delay: DelayModel, clock: Clock, seeds: Sequence[int]) -> None:
-        self._delay = delay
         self._clock = clock
-        self._generators = [np.random.default_rng([seed, 1]) for seed in seeds]
-        self._submitted = [0] * len(seeds)
+        self._delays = [delay.draws(np.random.default_rng([seed, 1])) for seed in seeds]
         self._due: dict[int, list[tuple[int, Answer]]] = {}
 
     def submit(self, lanes: Sequence[int], compute: Callable[[], Sequence[Answer]]) -> None:
         """Run `compute` now; its answers become ready after their delays."""
         for lane, answer in zip(lanes, compute(), strict=True):
-            delay = self._delay.sample(self._generators[lane], self._submitted[lane])
-            self._submitted[lane] += 1
-            self._due.setdefault(self._clock.tick + delay, []).append((lane, answer))
+            due = self._clock.tick + next(self._delays[lane])
+            self._due.setdefault(due, []).append((lane, answer))
 
     def poll(self) -> list[tuple[int, Answer]]:
         """What is due at this tick; the loop polls at every tick, so nothing stays behind."""

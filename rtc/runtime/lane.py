@@ -14,8 +14,8 @@ import torch
 from rtc.errors import InvalidArgument
 from rtc.runtime.controller import ChunkController, Request, Starvation
 from rtc.runtime.episode import ChunkRecord, Episode, rms_jerk
-from rtc.runtime.latency import DelayEstimator
 from rtc.runtime.observation import History, Observation
+from rtc.runtime.planning import DelayEstimator
 from rtc.runtime.strategies import Strategy
 
 ExecutionHorizon = int | Callable[[int], int]

@@ -24,8 +24,9 @@ from rtc.runtime.controller import ChunkController, Request, Starvation
 from rtc.runtime.episode import Episode, Timing
 from rtc.runtime.executor import Executor, SimulatedExecutor
 from rtc.runtime.lane import Answer, ExecutionHorizon, Lane, Planner
-from rtc.runtime.latency import DelayEstimator, DelayModel
+from rtc.runtime.latency import DelayModel
 from rtc.runtime.observation import stack
+from rtc.runtime.planning import DelayEstimator
 from rtc.runtime.strategies import Strategy
 
 OnTick = Callable[[int, gymnasium.Env, ChunkController], None]
