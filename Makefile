@@ -32,10 +32,10 @@ format: setup  ## rewrite the sources in the house format
 	$(BIN)/ruff check --fix $(PACKAGES)
 	$(BIN)/ruff format $(PACKAGES)
 
-# Two workers with one thread each: more threads only wait for each other on chunks this small.
 browser:  ## Debian's chromium, in which the tests read the pages of `rtc report`; without one they skip
 	command -v chromium >/dev/null || { apt-get -qq update && apt-get -qq install -y --no-install-recommends chromium; }
 
+# Two workers with one thread each: more threads only wait for each other on chunks this small.
 test: setup  ## the whole test suite, on two workers, without a screen
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 

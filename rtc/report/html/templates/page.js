@@ -63,14 +63,15 @@ function makeAskable(figure) {
   plot.tabIndex = 0;
   plot.addEventListener("pointermove", ask);
   plot.addEventListener("pointerdown", ask);
-  plot.addEventListener("pointerleave", () => light(null));
+  const leave = event => { if (event.pointerType !== "touch") light(null); };  // a finger leaves at once
+  plot.addEventListener("pointerleave", leave);
   plot.addEventListener("keydown", event => {
     const step = {ArrowRight: 1, ArrowLeft: -1}[event.key];
     if (step) { show(shown + step); event.preventDefault(); }
   });
   figure.querySelectorAll("tr[data-series]").forEach(row => {
     row.addEventListener("pointerenter", () => light(row.dataset.series));
-    row.addEventListener("pointerleave", () => light(null));
+    row.addEventListener("pointerleave", leave);
   });
 }
 
