@@ -15,7 +15,7 @@ from rtc.report.winners import winner_table
 
 
 def call(*words: str) -> Result:
-    return CliRunner(env={"COLUMNS": "200"}).invoke(main, words, prog_name="rtc")
+    return CliRunner(env={"COLUMNS": "80"}).invoke(main, words, prog_name="rtc")
 
 
 def refusal(folder: Path) -> str:

@@ -31,5 +31,8 @@ def report(folder: Path) -> None:
         ) from None
     path = write_report(folder, {parameter.name for parameter in rollout.params if parameter.name})
     console = Console(highlight=False, soft_wrap=True)
-    console.print(winners_text(winner_table(summary["cells"])))
+    table = winners_text(winner_table(summary["cells"]))
+    wanted = console.measure(table, options=console.options.update(max_width=10_000)).maximum
+    console.width = max(console.width, wanted)  # a narrow terminal would cut the names
+    console.print(table)
     console.print(f"{path}: {path.stat().st_size / 1000:.0f} kB", markup=False)

@@ -23,7 +23,7 @@ def winners_text(table: WinnerTable) -> Table:
         shown.add_column(heading, no_wrap=True)
     for heading in ("success\n%", "over naive\n[95 %]", "of oracle\n% [95 %]"):
         shown.add_column(heading, justify="right", no_wrap=True)
-    shown.add_column("no worse", overflow="fold")
+    shown.add_column("no worse", max_width=48)
     for contest, following in zip(table.contests, [*table.contests[1:], None], strict=True):
         shown.add_row(
             contest.task,
