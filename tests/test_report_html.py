@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sweep_folder import DELAYS, STRATEGIES, make_cell, make_summary
 
@@ -236,6 +236,18 @@ def test_the_largest_study_is_a_small_page() -> None:
         make_summary(tasks, [*options, *STRATEGIES[:2], "conditioned", "oracle"], delays, episodes=512)
     )
     assert len(page.encode()) < 2_000_000
+
+
+@settings(max_examples=15)
+@given(st.sets(st.sampled_from(range(12)), min_size=1))
+def test_any_part_of_a_sweep_makes_a_page(kept: set[int]) -> None:
+    summary = make_summary(["Catch-v0"], ["naive", "auto", "oracle"], ["fair", "4", "trace:a.txt", "0"])
+    cells = [summary["cells"][index] for index in sorted(kept)]
+    page = render(summary | {"cells": cells})
+    for one in cells:
+        assert f"<td>{one['successes']}/{one['episodes']}</td>" in page
+    drawn = page.partition('data-chart="success"')[2].partition("</svg>")[0]
+    assert len(re.findall(r"<use [^>]*data-column", drawn)) == len(cells)
 
 
 def test_films_beyond_the_limit_are_linked(tmp_path: Path) -> None:
