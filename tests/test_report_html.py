@@ -94,6 +94,7 @@ def test_strategies_look_different_even_without_colour() -> None:
     family = [look for label, look in found.items() if label.startswith("realtime")]
     assert len({look.light for look in family}) == 1
     assert len({look.dash for look in family}) == 6
+    assert len({look.marker for look in looks([f"s{index}" for index in range(16)]).values()}) == 16
     assert found["naive"].light != found["oracle"].light != family[0].light
 
 

@@ -12,6 +12,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, sync_playwright
 from sweep_folder import DELAYS, STRATEGIES, TASKS, make_summary, write_sweep
 
+from rtc.report.html.looks import MARKERS
 from rtc.report.html.write import write_report
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -120,6 +121,14 @@ def test_the_markers_stand_where_the_numbers_say(open_page: Open, folder: Path) 
         mark = chart.locator(f"g[data-series='{index}'] use[data-column='{DELAYS.index('4')}']")
         share = (float(mark.get_attribute("y") or "") - zero) / (one - zero)
         assert share == pytest.approx(values[label], abs=0.002)
+
+
+def test_every_marker_has_a_shape_of_its_own(open_page: Open) -> None:
+    page = open_page()
+    shapes = page.locator("[id^=m]").evaluate_all(
+        "found => found.map(m => m.getAttribute('d') + m.getAttribute('fill'))"
+    )
+    assert len(shapes) == len(set(shapes)) == MARKERS
 
 
 def test_a_tap_shows_numbers_too(open_page: Open, folder: Path) -> None:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from rtc.report.palette import colour
 
-MARKERS = 12
-"""Shapes that templates/symbols.html draws: six filled, then the same six hollow."""
+MARKERS = 16
+"""Shapes that templates/symbols.html draws: eight filled, then the same eight hollow."""
 DASHES = ("none", "7 4", "2 3", "10 3 2 3", "14 4", "5 2 2 2 2 2")
 DARK_PAGE = "#15181d"
 """The page's background in dark mode, as in templates/page.css."""
@@ -20,7 +20,7 @@ CONTRAST = 4.5
 class Look:
     """index: the strategy's place in the sweep. light, dark: its colour as #RRGGBB in either mode.
 
-    marker: 0..11. dash: an SVG stroke-dasharray; strategies of one colour differ in it.
+    marker: 0..15. dash: an SVG stroke-dasharray; strategies of one colour differ in it.
     """
 
     index: int
