@@ -19,8 +19,9 @@ from rtc.report.winners_text import winners_text
 def report(folder: Path) -> None:
     """Write DIR/report.html of the sweep in DIR, and print who wins.
 
-    The page is one file that opens from disk and asks no server. It holds the films (.gif, .mp4) in DIR/videos
-    as far as they fit; one whose name begins with a task's, such as Catch-v0-naive.mp4, stands with that task.
+    The page is one file that opens from disk and asks no server. It holds the films (.gif, .mp4) in
+    DIR/videos as far as they fit; one whose name begins with a task's, such as Catch-v0-naive.mp4, stands
+    with that task.
     """
     summary = read_summary(folder)
     try:
