@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/.installed
 PACKAGES := rtc policies envs tests benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check format test bench study ablation-policies gates policies rollout train-check digits images photograph peers \
+.PHONY: help setup check format browser test bench study ablation-policies gates policies rollout train-check digits images photograph peers \
 	suites build clean
 
 help:  ## list the targets
@@ -31,6 +31,9 @@ check: setup  ## formatting, lint, types, import directions
 format: setup  ## rewrite the sources in the house format
 	$(BIN)/ruff check --fix $(PACKAGES)
 	$(BIN)/ruff format $(PACKAGES)
+
+browser:  ## Debian's chromium, in which the tests read the pages of `rtc report`; without one they skip
+	command -v chromium >/dev/null || { apt-get -qq update && apt-get -qq install -y --no-install-recommends chromium; }
 
 # Two workers with one thread each: more threads only wait for each other on chunks this small.
 test: setup  ## the whole test suite, on two workers, without a screen

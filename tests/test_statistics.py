@@ -83,6 +83,12 @@ def test_what_one_comparison_shows_may_be_chance_among_many() -> None:
     assert leaders(nested(90, 84, 88)) == [0, 2, 1]
 
 
+def test_all_pairs_count_for_the_best_was_found_by_looking() -> None:
+    # Eight pairs, all one way: p = 2 / 2^8 = 0.0078; four comparisons with the best would show it, ten not.
+    assert leaders(nested(90, 82, 82, 82)) == [0]
+    assert leaders(nested(90, 82, 82, 82, 82)) == [0, 1, 2, 3, 4]
+
+
 def test_a_share_has_the_interval_of_the_delta_method_for_many_pairs() -> None:
     first, second = pairs(1100, 100, 400, 400)
     share = success_share(first, second)

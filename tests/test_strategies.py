@@ -99,13 +99,21 @@ def test_conditioned_gives_the_policy_the_frozen_rows_and_nothing_else() -> None
     chunks, info = infer(make_strategy("conditioned", TrainedPolicy()), [one, other, None])
     prior = GaussianPolicy().condition(torch.from_numpy(observations(3)))
     gain = prior.covariance[:, :3] @ torch.linalg.inv(prior.covariance[:3, :3])
-    target = GaussianPolicy().normalize(torch.from_numpy(one.previous))
+    target = GaussianPolicy().normalize(torch.from_numpy(one.previous.copy()))
     expected = prior.mean[0] + gain @ (target - prior.mean[0])[:3]
     np.testing.assert_allclose(chunks[0], GaussianPolicy().denormalize(expected).numpy(), atol=1e-5)
     np.testing.assert_allclose(chunks[0, :3], one.previous[:3], atol=1e-5)
     for row in (1, 2):  # nothing is frozen: the unconditional mean
         np.testing.assert_allclose(chunks[row], GaussianPolicy().denormalize(prior.mean[row]), atol=1e-5)
     assert (info.vjps, info.guided.any()) == (0, False)
+
+
+def test_conditioned_tells_no_more_rows_than_the_policy_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TrainedPolicy, "max_delay", 2)
+    strategy = make_strategy("conditioned", TrainedPolicy())
+    far, _ = infer(strategy, [request(executed=2, inference_delay=5)])
+    near, _ = infer(strategy, [request(executed=2, inference_delay=2)])
+    assert np.array_equal(far, near)
 
 
 def test_conditioned_says_what_to_train() -> None:

@@ -9,6 +9,7 @@ import click
 
 from rtc.cli.demos import demos
 from rtc.cli.provenance import versions
+from rtc.cli.report import report
 from rtc.cli.restore import restore
 from rtc.cli.rollout import rollout
 from rtc.cli.strategies import strategies
@@ -56,6 +57,7 @@ def main() -> None:
 main.add_command(rollout)
 main.add_command(sweep)
 main.add_command(strategies)
+main.add_command(report)
 main.add_command(tasks)
 main.add_command(demos)
 main.add_command(train)

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
-# Okabe & Ito 2008 (and a grey): told apart with any colour vision.
+# Okabe & Ito 2008 (and a grey): told apart with any colour vision. There are more strategies than colours:
+# relatives share one, and markers and dashes tell them apart.
 _KNOWN = {
     "synchronous": "#555555",
     "naive": "#D55E00",
+    # what averages or chooses among predictions
     "ensemble": "#E69F00",
+    "blend": "#E69F00",
+    "bid": "#E69F00",
+    # what steers the flow without gradients
+    "seam": "#56B4E9",
+    "overwrite": "#56B4E9",
+    "paint": "#56B4E9",
+    "warm": "#56B4E9",
+    # what guides it through the network
     "realtime": "#0072B2",
+    "posterior": "#0072B2",
+    # what the policy is told
     "conditioned": "#009E73",
+    "rollforward": "#009E73",
     "oracle": "#CC79A7",
 }
-_FREE = ("#56B4E9", "#000000")
+_FREE = "#000000"
 
 
 def colour(strategy: str) -> str:
-    """The strategy's colour as #RRGGBB."""
-    return _KNOWN.get(strategy) or _FREE[sum(strategy.encode()) % len(_FREE)]
+    """The strategy's colour as #RRGGBB; options (`realtime:schedule=exp`) do not change it."""
+    return _KNOWN.get(strategy.partition(":")[0], _FREE)

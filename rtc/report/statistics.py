@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -115,14 +116,14 @@ def leaders(outcomes: Sequence[Outcomes]) -> list[int]:
     """The index of the best by success, then of all that are not significantly worse, by success.
 
     outcomes: one row a contender, of the same episodes in the same order; of equals the first is the best.
-    The best is compared with every other one (`mcnemar`); these comparisons are the family (`holm`, ALPHA).
-    The best was found by looking, which that does not count: among a dozen equals, one or more are called
-    worse two to three times as often as ALPHA says.
+    The comparisons are `mcnemar`'s; the family is all pairs (`holm`, ALPHA), not only those with the best:
+    which one is the best was found by looking, and equals would be called worse more often than ALPHA says.
     """
     successes = [int(np.sum(row)) for row in outcomes]
-    best, *others = sorted(range(len(outcomes)), key=lambda index: -successes[index])
-    adjusted = holm([mcnemar(outcomes[best], outcomes[other]) for other in others])
-    return [best, *(other for other, p in zip(others, adjusted, strict=True) if p >= ALPHA)]
+    order = sorted(range(len(outcomes)), key=lambda index: -successes[index])
+    pairs = list(combinations(order, 2))  # those with the best come first
+    adjusted = holm([mcnemar(outcomes[one], outcomes[other]) for one, other in pairs])
+    return [order[0], *(pairs[index][1] for index in range(len(order) - 1) if adjusted[index] >= ALPHA)]
 
 
 def _paired(first: Outcomes, second: Outcomes) -> tuple[np.ndarray, np.ndarray]:

@@ -37,7 +37,8 @@ class Conditioned(Flow):
                0                             d                          H
     ```
 
-    Raises Unsupported for a policy without such training, InvalidArgument for a delay beyond it.
+    Beyond the delays that it was trained on it is told as much as it can take.
+    Raises Unsupported for a policy without such training.
     Source: Black et al. 2025, "Training-Time Action Conditioning for Efficient Real-Time Chunking"
     (arXiv 2512.05964).
     """
@@ -68,9 +69,10 @@ class Conditioned(Flow):
         self, obs: Observation, requests: Sequence[Request | None], noise: Noise
     ) -> tuple[Chunks, InferenceInfo]:
         """Sample given the frozen rows of each plan; a first chunk (None) has none."""
-        frozen = [0 if request is None else len(request.frozen) for request in requests]
-        prefix = Prefix(self.plans(requests), torch.tensor(frozen, device=self.device))
         assert isinstance(self.policy, PrefixPolicy)  # it was looked at when this strategy was made
+        most = self.policy.max_delay
+        frozen = [0 if request is None else min(most, len(request.frozen)) for request in requests]
+        prefix = Prefix(self.plans(requests), torch.tensor(frozen, device=self.device))
         prior = Counted(self.policy.condition(self.tensors(obs), prefix))
         chunks, nonfinite_step = self.draw(prior, noise)
         return chunks, InferenceInfo(prior.calls, 0, np.zeros(len(requests), bool), nonfinite_step)

@@ -1,0 +1,39 @@
+"""`rtc report`: one HTML page of a finished sweep, and its winners on the terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from rtc.cli.rollout import rollout
+from rtc.errors import Unsupported
+from rtc.report.sweep_summary import read_summary
+from rtc.report.winners import winner_table
+from rtc.report.winners_text import winners_text
+
+
+@click.command(short_help="Write one HTML page of a finished sweep.")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+def report(folder: Path) -> None:
+    """Write DIR/report.html of the sweep in DIR, and print who wins.
+
+    The page is one file that opens from disk and asks no server. It holds the films (.gif, .mp4) in
+    DIR/videos as far as they fit; one whose name begins with a task's, such as Catch-v0-naive.mp4, stands
+    with that task.
+    """
+    summary = read_summary(folder)
+    try:
+        from rtc.report.html.write import write_report
+    except ImportError as error:
+        raise Unsupported(
+            f"{error.name} is not installed, which writes the page; pip install 'rtc[report]' brings it"
+        ) from None
+    path = write_report(folder, {parameter.name for parameter in rollout.params if parameter.name})
+    console = Console(highlight=False, soft_wrap=True)
+    table = winners_text(winner_table(summary["cells"]))
+    wanted = console.measure(table, options=console.options.update(max_width=10_000)).maximum
+    console.width = max(console.width, wanted)  # a narrow terminal would cut the names
+    console.print(table)
+    console.print(f"{path}: {path.stat().st_size / 1000:.0f} kB", markup=False)
