@@ -37,20 +37,12 @@ class Answer(NamedTuple):
 
 
 class Planner:
-    """What an episode plans for: its delay, fixed or estimated, and the execution horizon that follows.
-
-    longest: the delay that an estimate is held to, in ticks; None: any.
-    """
+    """What an episode plans for: its delay, fixed or estimated, and the execution horizon that follows."""
 
     def __init__(
-        self,
-        execution_horizon: ExecutionHorizon,
-        fixed_delay: int | None,
-        estimator: DelayEstimator,
-        longest: int | None = None,
+        self, execution_horizon: ExecutionHorizon, fixed_delay: int | None, estimator: DelayEstimator
     ) -> None:
         self._rule, self._fixed_delay, self._estimator = execution_horizon, fixed_delay, estimator
-        self._longest = longest
         self._update()
 
     def observe(self, delay: int) -> None:
@@ -59,12 +51,8 @@ class Planner:
         self._update()
 
     def _update(self) -> None:
-        self.delay = self._estimate() if self._fixed_delay is None else self._fixed_delay
+        self.delay = self._estimator.delay if self._fixed_delay is None else self._fixed_delay
         self.execution_horizon = self._rule if isinstance(self._rule, int) else self._rule(self.delay)
-
-    def _estimate(self) -> int:
-        estimate = self._estimator.delay
-        return estimate if self._longest is None else min(estimate, self._longest)
 
 
 class Lane:

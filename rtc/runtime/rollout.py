@@ -86,7 +86,7 @@ def rollout_batch(
     execution_horizon: s, 1..H rows. delay: of every chunk but the first, which is free.
     seeds: one an env; an episode is a function of its seed alone, not of its neighbours.
     inference_delay: the delay to plan for, in ticks; by default the largest of the last `delay_window`
-        counted ones, beginning with `delay.initial`, but no more than the `max_delay` of a strategy with one.
+        counted ones, beginning with `delay.initial`.
     clock, executor: simulated by default.
 
     A chunk that is not finite ends its episode as a failure, the others go on. Raises InvalidArgument.
@@ -96,10 +96,9 @@ def rollout_batch(
     timing, start = Timing(), perf_counter()
     clock = SimClock() if clock is None else clock
     executor = SimulatedExecutor(delay, clock, seeds) if executor is None else executor
-    lanes, longest = [], getattr(infer, "max_delay", None)
+    lanes = []
     for env, seed in zip(envs, seeds, strict=True):
-        estimator = DelayEstimator(delay_window, delay.initial)
-        planner = Planner(execution_horizon, inference_delay, estimator, longest)
+        planner = Planner(execution_horizon, inference_delay, DelayEstimator(delay_window, delay.initial))
         lanes.append(Lane(env, seed, planner, infer))
     timing.env += perf_counter() - start
     for lane, answer in zip(lanes, _inference(infer, lanes, [None] * len(lanes), timing)(), strict=True):

@@ -60,7 +60,7 @@ class Conditioned(Flow):
 
     @property
     def max_delay(self) -> int:
-        """The longest delay, in ticks, that the policy can be told of."""
+        """The longest delay, in ticks, that the policy was trained to be told of."""
         assert isinstance(self.policy, PrefixPolicy)  # it was looked at when this strategy was made
         return self.policy.max_delay
 
@@ -70,7 +70,7 @@ class Conditioned(Flow):
     ) -> tuple[Chunks, InferenceInfo]:
         """Sample given the frozen rows of each plan; a first chunk (None) has none."""
         assert isinstance(self.policy, PrefixPolicy)  # it was looked at when this strategy was made
-        most = self.policy.max_delay
+        most = self.max_delay
         frozen = [0 if request is None else min(most, len(request.frozen)) for request in requests]
         prefix = Prefix(self.plans(requests), torch.tensor(frozen, device=self.device))
         prior = Counted(self.policy.condition(self.tensors(obs), prefix))
