@@ -103,6 +103,21 @@ def test_guidance_too_weak_to_reach_the_plan_stays_if_it_comes_nearer() -> None:
     assert not replaced[1]
 
 
+def test_a_first_chunk_beside_guided_ones_is_nobodys_business() -> None:
+    class Wild(Touchy):
+        def denormalize(self, actions: Tensor) -> Tensor:
+            return (actions * self.scale).clamp(-1e-3, 1e-3)  # everything is far beyond these actions
+
+    naive, strategy = (make_strategy(name, Wild(1.0)) for name in ("naive", "realtime"))
+    assert isinstance(naive, Flow)
+    noise = 8.0 * gaussian_noise(2)
+    prior = naive.condition(observations(2))
+    assert (excess(naive, naive.flow(prior, noise, naive.times)[0]) > RANGE).all()
+    _, info = strategy(observations(2), [plan(seed=1), None], noise)
+    assert info.redrawn is not None
+    assert not info.redrawn[1]
+
+
 def test_the_range_is_counted_from_the_edge_of_the_action_space() -> None:
     naive = make_strategy("naive", GaussianPolicy())
     assert isinstance(naive, Flow)

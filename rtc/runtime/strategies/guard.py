@@ -45,19 +45,20 @@ def guard(
     flow: Flow,
     prior: Prior,
     noise: Noise,
-    guided: tuple[Noise, list[Tensor]],
+    drawn: tuple[Noise, list[Tensor]],
     plan: Noise,
     frozen: Float[Tensor, "batch horizon 1"],
+    guided: Bool[Tensor, " batch"],
 ) -> Guarded:
-    """`guided` where it is fit, else drawn from `prior` alone.
+    """`drawn` where it is fit, or not guided; else drawn from `prior` alone.
 
-    guided: chunks and their finite steps, from `flow.flow` and this noise. plan: in policy units; frozen: 1
-    on its frozen rows, else 0. Where neither is fit the unguided one stays:
-    if it is not finite, that ends the episode as without guidance.
+    drawn: chunks and their finite steps, from `flow.flow` and this noise. plan: in policy units; frozen: 1 on
+    its frozen rows, else 0. Where neither is fit the unguided one stays: if it is not finite, that ends the
+    episode as it would without guidance.
     """
-    chunks, finite = guided
-    bad, error = _unfit(flow, chunks, finite), _distance(chunks, plan, frozen)
-    redrawn = bad | (error > FAR)
+    chunks, finite = drawn
+    bad, error = guided & _unfit(flow, chunks, finite), _distance(chunks, plan, frozen)
+    redrawn = guided & (bad | (error > FAR))
     if not redrawn.any():
         return Guarded(chunks, finite, redrawn, redrawn)
     plain, plain_finite = flow.flow(prior, flow.begin(prior, noise), flow.times)
@@ -99,7 +100,8 @@ class Guided(Flow):
     ) -> tuple[Chunks, InferenceInfo]:
         """Chunks drawn from `posterior`, or where that is unfit from `prior`; vjps: of the batch."""
         drawn = self.flow(posterior, self.begin(prior, noise), self.times)
-        safe = guard(self, prior, noise, drawn, plan, frozen_rows(requests, plan))
+        frozen = frozen_rows(requests, plan)
+        safe = guard(self, prior, noise, drawn, plan, frozen, torch.from_numpy(guided).to(self.device))
         chunks, nonfinite_step = self.execute(safe.chunks, safe.finite)
         redrawn, replaced = safe.redrawn.cpu().numpy(), safe.replaced.cpu().numpy()
         return chunks, InferenceInfo(self.num_steps, vjps, guided, nonfinite_step, redrawn, replaced)
