@@ -116,6 +116,22 @@ def test_conditioned_tells_no_more_rows_than_the_policy_knows(monkeypatch: pytes
     assert np.array_equal(far, near)
 
 
+def test_auto_tells_a_policy_that_was_trained_to_be_told_and_guides_any_other() -> None:
+    requests: list[Request | None] = [
+        request(executed=2, inference_delay=3),
+        request(inference_delay=0),
+        None,
+    ]
+    for policy, name in ((TrainedPolicy(), "conditioned"), (GaussianPolicy(), "realtime")):
+        auto, info = infer(make_strategy("auto", policy, num_steps=4), requests)
+        same, expected = infer(make_strategy(name, policy, num_steps=4, schedule="zeros"), requests)
+        assert np.array_equal(auto, same)
+        assert (info.network_calls, info.vjps) == (expected.network_calls, expected.vjps)
+    naive, _ = infer(make_strategy("naive", GaussianPolicy(), num_steps=4), requests)
+    assert np.array_equal(auto[1:], naive[1:])  # where nothing is frozen, the policy as it is
+    assert not np.array_equal(auto[0], naive[0])
+
+
 def test_conditioned_says_what_to_train() -> None:
     with pytest.raises(Unsupported, match="rtc train --max-delay 8"):
         make_strategy("conditioned", GaussianPolicy())

@@ -277,7 +277,7 @@ def test_roll_forward_refuses_what_it_cannot_run_inside(inner: str) -> None:
         ("blend", {"keep": 1.5}, r"keep=1.5; .* 0\.\.1"),
         ("bid", {"samples": 0}, "samples=0"),
         ("bid", {"samples": 4, "mode_size": 5}, r"K is 1\.\.N"),
-        ("bid", {"schedule": "steep"}, "steep"),
+        ("bid", {"mask": "steep"}, "steep"),
         ("seam", {"strength": -0.1}, "strength=-0.1"),
         ("seam", {"rows": 9}, r"0\.\.8"),
         ("warm", {"start": 1.0}, "start=1.0"),

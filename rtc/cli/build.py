@@ -30,9 +30,11 @@ from rtc.runtime.strategies import (
     Strategy,
     make_strategy,
 )
+from rtc.runtime.strategies.auto import Auto
 from rtc.runtime.strategies.conditioned import Conditioned
 
 NAMESPACE = "rtc/"
+TOLD = (Conditioned.name, Auto.name)  # strategies that a policy trained on prefixes serves best
 
 
 def task_names() -> list[str]:
@@ -110,7 +112,7 @@ def checkpoint_for(name: str, folder: Path, task: str) -> Path:
     """The checkpoint that strategy `name` runs: `folder`, but of the shipped ones the one made for it."""
     trained = shipped_checkpoint(task, prefix=True).resolve()
     shipped = shipped_checkpoint(task).resolve()
-    return trained if name == Conditioned.name and folder == shipped and trained.is_dir() else folder
+    return trained if name in TOLD and folder == shipped and trained.is_dir() else folder
 
 
 def predict_obs(env: gymnasium.Env, actions: np.ndarray) -> np.ndarray:

@@ -21,6 +21,7 @@ _KNOWN = {
     "posterior": "#0072B2",
     # what the policy is told
     "conditioned": "#009E73",
+    "auto": "#009E73",
     "rollforward": "#009E73",
     "oracle": "#CC79A7",
 }

@@ -8,7 +8,7 @@ blending     mix chunks after they are drawn: ensemble, blend
 selection    draw many, keep the one that fits: bid
 steering     steer the flow without a gradient: seam, overwrite, paint, warm
 realtime     guide the flow (PiGDM); posterior: by the policy's own covariance
-conditioned  ask a policy that was trained to be told
+conditioned  ask a policy that was trained to be told; auto: if it was, else guide
 rollforward  show the policy where the robot will be          } look into a simulator,
 oracle       the expert, knowing all: the ceiling             } and are built by who has one
 ```
@@ -25,6 +25,7 @@ from typing import Any
 import torch
 
 from rtc.errors import InvalidArgument
+from rtc.runtime.strategies.auto import Auto
 from rtc.runtime.strategies.base import About, FlowPolicy, InferenceInfo, Strategy
 from rtc.runtime.strategies.baselines import Naive, Synchronous
 from rtc.runtime.strategies.blending import Blend, Ensemble
@@ -53,7 +54,7 @@ STRATEGIES: dict[str, type[Any]] = {
     strategy.name: strategy
     for strategy in (
         *(Synchronous, Naive, Ensemble, Blend, Bid, Seam, Overwrite, Paint, Warm),
-        *(Realtime, Posterior, Conditioned),
+        *(Realtime, Posterior, Conditioned, Auto),
     )
 }
 """What runs a policy alone."""

@@ -36,14 +36,14 @@ class Bid(Flow):
 
     samples: N >= 1; they are one batch, so the calls are n but N times as large. weak: an early checkpoint
     of the policy, for the forward contrast; without one the backward loss alone. mode_size: K, the chunks of
-    either policy that it compares with, 1..N. schedule: of the mask (`rtc.runtime.mask`).
+    either policy that it compares with, 1..N. mask: how it falls behind the frozen rows (`rtc.runtime.mask`).
     Raises InvalidArgument for values out of range.
     """
 
     samples: int = 16
     weak: FlowPolicy | None = None
     mode_size: int = 3
-    schedule: str = "exp"
+    mask: str = "exp"
     name: str = field(default="bid", init=False)
     about: ClassVar[About] = About(
         "draws N chunks and keeps the one that fits the plan best",
@@ -57,7 +57,7 @@ class Bid(Flow):
             raise InvalidArgument(
                 f"samples={self.samples}, mode_size={self.mode_size}; N is at least 1 and K is 1..N"
             )
-        weights_of(None, self.horizon, self.schedule)
+        weights_of(None, self.horizon, self.mask)
 
     @torch.no_grad()
     def __call__(
@@ -70,7 +70,7 @@ class Bid(Flow):
         if self.weak is not None:
             weak, _, more = self._candidates(self.weak, obs, noises)
             calls += more
-        weights = np.stack([weights_of(request, self.horizon, self.schedule) for request in requests])
+        weights = np.stack([weights_of(request, self.horizon, self.mask) for request in requests])
         target = self.plans(requests)
         chosen = select(strong, target, torch.from_numpy(weights).to(target), weak, self.mode_size)
         rows = torch.arange(batch, device=chosen.device)
