@@ -308,7 +308,7 @@ def test_an_interrupted_run_resumes_to_the_same_results(
     else:
         process.send_signal(how)  # the parent alone: its workers must notice
     stdout, stderr = process.communicate(timeout=60)  # ends when the workers, too, have let go of the pipes
-    assert stdout == ""
+    assert stdout == "", stderr
     kept = len(list((tmp_path / "out" / "cells").glob("[!.]*.json")))
     assert 2 <= kept < 24
     assert not (tmp_path / "out" / "results.json").exists()

@@ -10,7 +10,7 @@ from policies.checkpoint import shipped_checkpoint
 from rtc.cli import main
 from rtc.cli.build import Builder, build_strategy, check_strategies
 from rtc.cli.strategies import ABOUT
-from rtc.errors import InvalidArgument, Unsupported
+from rtc.errors import Unsupported
 from rtc.runtime.latency import ConstantDelay
 from rtc.runtime.rollout import rollout
 from rtc.runtime.strategies import SIMULATED, STRATEGIES, Rollforward, options_of
@@ -70,7 +70,7 @@ def test_roll_forward_takes_another_strategy_inside_with_its_own_weights() -> No
 
 @pytest.mark.parametrize("name", SIMULATED)
 def test_a_world_that_cannot_be_copied_cannot_be_looked_ahead_in(name: str) -> None:
-    with pytest.raises(InvalidArgument, match=f"leave {name} out"):
+    with pytest.raises(Unsupported, match=f"leave {name} out"):
         build_strategy(name, shipped_checkpoint(TASK), "gymnasium:Pendulum-v1")
 
 
