@@ -305,6 +305,28 @@ def test_what_is_logged_is_the_curve(data: Path, tmp_path: Path, monkeypatch: py
     assert {"loss", "learning_rate"} <= set(events.Tags()["scalars"])
 
 
+def test_weights_and_biases_gets_the_curve_too(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = pytest.importorskip("wandb.sdk.internal.datastore")
+    records = pytest.importorskip("wandb.proto.wandb_internal_pb2")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setattr(train_loop, "REPORT_EVERY", 2)
+    out = tmp_path / "out"
+    assert run("--data", data, "--out", out, "--steps", 4, *TINY, "--wandb").exit_code == 0
+    (file,) = out.glob("wandb/offline-run-*/run-*.wandb")
+    scan, logged = store.DataStore(), {}
+    scan.open_for_scan(str(file))
+    while (message := scan.scan_data()) is not None:
+        record = records.Record.FromString(message)
+        if record.WhichOneof("record_type") == "history":
+            values = [(item.key or item.nested_key[0], item.value_json) for item in record.history.item]
+            row = {name: json.loads(text) for name, text in values}
+            logged[row["_step"]] = row["held_out"]
+    curve = json.loads((out / "recipe.json").read_text())["curve"]
+    assert logged == pytest.approx({point["step"]: point["held_out"] for point in curve})
+
+
 @pytest.mark.parametrize(
     ("flag", "module", "says"),
     [
