@@ -277,6 +277,8 @@ def start(checkpoint: Path, out: Path, *more: str, **environment: str) -> subpro
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
+        # what runs in the background of a shell inherits that Ctrl-C is ignored
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
 
 
