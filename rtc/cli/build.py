@@ -28,6 +28,7 @@ from rtc.runtime.strategies import (
     Oracle,
     Rollforward,
     Strategy,
+    check_name,
     make_strategy,
 )
 from rtc.runtime.strategies.auto import Auto
@@ -68,10 +69,8 @@ def make_env(task: str, **settings: Any) -> gymnasium.Env:
 
 def check_strategies(names: list[str]) -> list[str]:
     """`names` as they are; raises InvalidArgument, with those that exist, for one that does not."""
-    known = [*STRATEGIES, *SIMULATED]
     for name in names:
-        if name not in known:
-            raise InvalidArgument(f"strategy {name!r} does not exist; choose from {', '.join(known)}")
+        check_name(name, [*STRATEGIES, *SIMULATED])
     return names
 
 
@@ -156,18 +155,20 @@ class Builder:
         return cached_policy(self.folder, self.task)
 
     @cached_property
+    def _metadata(self) -> dict[str, Any]:
+        env = self.env()()
+        env.close()
+        return env.metadata
+
+    @property
     def starvation(self) -> Starvation:
         """What this task's robot does at a tick without an action; "hold" where the task does not say."""
-        env = self.env()()
-        env.close()
-        return env.metadata.get("starvation", "hold")
+        return self._metadata.get("starvation", "hold")
 
-    @cached_property
+    @property
     def tick_seconds(self) -> float:
         """Seconds of one control tick of the task."""
-        env = self.env()()
-        env.close()
-        return 1 / float(env.metadata["control_hz"])
+        return 1 / float(self._metadata["control_hz"])
 
     @property
     def assumed(self) -> list[str]:

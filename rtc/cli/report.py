@@ -10,6 +10,7 @@ from rich.console import Console
 from rtc.cli.rollout import rollout
 from rtc.errors import Unsupported
 from rtc.report.sweep_summary import read_summary
+from rtc.report.table import print_whole
 from rtc.report.winners import winner_table
 from rtc.report.winners_text import winners_text
 
@@ -33,7 +34,5 @@ def report(folder: Path) -> None:
     path = write_report(folder, {parameter.name for parameter in rollout.params if parameter.name})
     console = Console(highlight=False, soft_wrap=True)
     table = winners_text(winner_table(summary["cells"]))
-    wanted = console.measure(table, options=console.options.update(max_width=10_000)).maximum
-    console.width = max(console.width, wanted)  # a narrow terminal would cut the names
-    console.print(table)
+    print_whole(console, table)
     console.print(f"{path}: {path.stat().st_size / 1000:.0f} kB", markup=False)

@@ -6,8 +6,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from rtc.errors import InvalidArgument
-from rtc.runtime.strategies import SIMULATED, STRATEGIES, About, options_of
+from rtc.runtime.strategies import SIMULATED, STRATEGIES, About, check_name, options_of
 
 ABOUT: dict[str, About] = {name: strategy.about for name, strategy in {**STRATEGIES, **SIMULATED}.items()}
 
@@ -22,10 +21,9 @@ def strategies(strategy: str | None) -> None:
     console = Console(highlight=False)
     if strategy is None:
         console.print(_overview())
-    elif strategy in ABOUT:
-        console.print(_description(strategy))
     else:
-        raise InvalidArgument(f"strategy {strategy!r} does not exist; choose from {', '.join(ABOUT)}")
+        check_name(strategy, ABOUT)
+        console.print(_description(strategy))
 
 
 def _overview() -> Table:

@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import NoneType, UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from rtc.errors import InvalidArgument
-from rtc.runtime.strategies import SIMULATED, STRATEGIES, Rollforward, options_of
+from rtc.runtime.strategies import SIMULATED, STRATEGIES, Rollforward, check_name, options_of
 
 GIVEN = ("device",)
 """Options that a command line decides otherwise."""
@@ -39,7 +39,7 @@ class StrategyText:
 def parse_strategy(text: str) -> StrategyText:
     """What `text` asks for; raises InvalidArgument, with what exists, where a name or an option does not."""
     name, *words = text.strip().split(":")
-    _check_name(name, [*STRATEGIES, *SIMULATED])
+    check_name(name, [*STRATEGIES, *SIMULATED])
     given = [word.partition("=") for word in words]
     types, options = option_types(name, inner=dict((key, value) for key, _, value in given).get("inner")), {}
     for option, equals, value in given:
@@ -54,11 +54,6 @@ def parse_strategy(text: str) -> StrategyText:
     return StrategyText(text.strip(), name, options)
 
 
-def _check_name(name: str, known: Iterable[str]) -> None:
-    if name not in known:
-        raise InvalidArgument(f"strategy {name!r} does not exist; choose from {', '.join(known)}")
-
-
 def option_types(name: str, inner: str | None = None) -> dict[str, tuple[type, ...]]:
     """The options of strategy `name` that a text can give, and the types that each may have.
 
@@ -70,7 +65,7 @@ def option_types(name: str, inner: str | None = None) -> dict[str, tuple[type, .
     own = {key: types for key, types in found.items() if all(each in CONVERTED for each in types)}
     if strategy is not Rollforward:
         return own
-    _check_name(inner or "naive", STRATEGIES)
+    check_name(inner or "naive", STRATEGIES)
     return {"inner": (str,), **own, **option_types(inner or "naive")}
 
 

@@ -23,7 +23,7 @@ from rtc.cli.sweep_spec import read_spec
 from rtc.errors import InvalidArgument
 from rtc.process_pool import in_workers
 from rtc.ray_pool import on_ray, ray_cluster
-from rtc.report.table import result_table
+from rtc.report.table import print_whole, result_table
 from rtc.run_folder import RunFolder, open_folder
 from rtc.runtime.delay_text import parse_delay
 from rtc.runtime.latency import DelayModel
@@ -156,10 +156,7 @@ def _print(plan: SweepPlan, folder: RunFolder, result: SweepResult, timing: dict
         summaries = [summary for setting, summary in result.summaries.items() if setting.task == task]
         if summaries:
             console.print(f"{task}, {len(plan.seeds)} episodes a cell", markup=False)
-            table = result_table(summaries, 1000 * builder.tick_seconds)
-            anything = console.options.update(max_width=1000)
-            needed = console.measure(table, options=anything).maximum  # texts of strategies are long
-            Console(highlight=False, width=max(console.width, needed)).print(table)
+            print_whole(Console(highlight=False), result_table(summaries, 1000 * builder.tick_seconds))
     console.print(
         f"{timing['control_steps']:,} control steps in {timing['wall_seconds']:.1f} s, "
         f"{timing['control_steps_per_second']:,.0f} a second"

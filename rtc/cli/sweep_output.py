@@ -13,14 +13,15 @@ from envs.task import ArmTask
 from rtc.cli.build import Builder
 from rtc.cli.provenance import commit, machine
 from rtc.cli.simulate import Work
-from rtc.cli.sweep_plan import FORMAT, Setting, SweepPlan
+from rtc.cli.sweep_plan import Setting, SweepPlan
 from rtc.errors import RtcError
 from rtc.report.statistics import Summary, summarise
+from rtc.report.sweep_summary import FORMAT, SUMMARY
 from rtc.report.table import refusals
 from rtc.serialise import whole_file, write_json
 from rtc.sweep import Record, read_shard
 
-EPISODES, SUMMARY = "episodes.parquet", "summary.json"
+EPISODES = "episodes.parquet"
 COLUMNS = {
     **{"task": "string", "strategy": "string", "delay": "string", "execution_horizon": "int64"},
     **{"seed": "int64", "success": "bool", "failure": "string", "ticks": "int64"},

@@ -15,13 +15,11 @@ from rtc.cli.plan import STRATEGY_DEFAULTS
 from rtc.cli.provenance import versions
 from rtc.cli.strategy_text import StrategyText
 from rtc.errors import InvalidArgument, Unsupported
+from rtc.report.sweep_summary import FORMAT
 from rtc.run_folder import unfinished_settings
 from rtc.runtime.latency import ConstantDelay, DelayModel, TraceDelay
 from rtc.runtime.strategies import Oracle, Strategy
 from rtc.sweep import Cell, Shard, split
-
-FORMAT = 1
-"""Of summary.json and episodes.parquet; results of another one are not mixed with these."""
 
 Latencies = dict[str, dict[str, float]]
 """Milliseconds of one inference, by task and strategy."""

@@ -10,6 +10,7 @@ from rtc.serialise import read_json
 
 SUMMARY = "summary.json"
 FORMAT = 1
+"""Of summary.json and episodes.parquet; results of another one are not mixed with these."""
 
 Summary = dict[str, Any]
 Cell = dict[str, Any]

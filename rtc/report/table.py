@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich import box
+from rich.console import Console
 from rich.table import Table
 
 from rtc.report.statistics import Estimate, Summary, paired_difference
@@ -43,6 +44,13 @@ def result_table(summaries: Sequence[Summary], tick_milliseconds: float) -> Tabl
         last = summary.strategy != summaries[min(index + 1, len(summaries) - 1)].strategy
         table.add_row(*_cells(summary, tick_milliseconds), end_section=last)
     return table
+
+
+def print_whole(console: Console, table: Table) -> None:
+    """Print a table at the width that it needs: a narrow terminal would cut its names."""
+    needed = console.measure(table, options=console.options.update(max_width=10_000)).maximum
+    console.width = max(console.width, needed)
+    console.print(table)
 
 
 def _cells(summary: Summary, tick_milliseconds: float) -> list[str]:

@@ -20,6 +20,7 @@ Source: Black, Galliker & Levine 2025, "Real-Time Execution of Action Chunking F
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -46,6 +47,7 @@ __all__ = [
     "Oracle",
     "Rollforward",
     "Strategy",
+    "check_name",
     "make_strategy",
     "options_of",
 ]
@@ -62,6 +64,12 @@ SIMULATED: dict[str, type[Rollforward] | type[Oracle]] = {each.name: each for ea
 """What needs a simulator as well, and is built by who has one."""
 
 
+def check_name(name: str, known: Iterable[str]) -> None:
+    """Raise InvalidArgument, with what exists, for a strategy that is not among the `known`."""
+    if name not in known:
+        raise InvalidArgument(f"strategy {name!r} does not exist; choose from {', '.join(known)}")
+
+
 def options_of(name: str) -> dict[str, Any]:
     """The options of the strategy called `name`, with their defaults: all but what it is made around."""
     parameters = inspect.signature((STRATEGIES | SIMULATED)[name]).parameters.values()
@@ -76,8 +84,7 @@ def make_strategy(
     options: see the strategies' classes (num_steps, schedule, ...). One that another strategy takes, and this
     does not, is left out, so that several can be made with the same; raises InvalidArgument for any other.
     """
-    if name not in STRATEGIES:
-        raise InvalidArgument(f"strategy {name!r} does not exist; choose from {', '.join(STRATEGIES)}")
+    check_name(name, STRATEGIES)
     read = options_of(name)
     known = {option for strategy in STRATEGIES for option in options_of(strategy)}
     for option in options:

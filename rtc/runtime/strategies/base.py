@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from rtc.path import Time
+from rtc.prefix import first_rows
 from rtc.prior import Prior
 from rtc.runtime.controller import Request
 from rtc.runtime.mask import prefix_weights
@@ -205,9 +206,17 @@ class Flow:
 
 def frozen_rows(requests: Sequence[Request | None], like: Noise) -> Float[Tensor, "batch horizon 1"]:
     """1 on the frozen rows of each plan, else 0; a first chunk (None) has none. like: of the same length."""
-    counts = [0 if request is None else len(request.frozen) for request in requests]
-    rows = torch.arange(like.shape[1]) < torch.tensor(counts)[:, None]
-    return rows[..., None].to(like)
+    return row_mask([0 if request is None else len(request.frozen) for request in requests], like)
+
+
+def row_mask(counts: Sequence[int], like: Noise) -> Float[Tensor, "batch horizon 1"]:
+    """1 on the first `counts` rows of each chunk, else 0. like: of the same length."""
+    return first_rows(torch.tensor(counts), like.shape[1])[..., None].to(like)
+
+
+def chance(noise: Float[Tensor, "horizon action_dim"]) -> np.random.Generator:
+    """What a strategy decides by chance besides its noise: a function of the episode's own noise."""
+    return np.random.default_rng(np.abs(noise.numpy().ravel()[:4].view(np.int32)).tolist())
 
 
 def weights_of(

@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from rtc.runtime.controller import Request
 from rtc.runtime.observation import Scene
-from rtc.runtime.strategies.base import About, Chunks, InferenceInfo, Noise
+from rtc.runtime.strategies.base import About, Chunks, InferenceInfo, Noise, chance
 
 Foresee = Callable[[Any, Float[np.ndarray, "rows action_dim"], int, np.random.Generator], np.ndarray]
 """(env, committed rows, horizon, random) -> the chunk [horizon, action_dim] that goes on from them."""
@@ -44,8 +44,6 @@ class Oracle:
         chunks = []
         for scene, request, own in zip(obs, requests, noise, strict=True):
             frozen = np.zeros((0, noise.shape[-1]), np.float32) if request is None else request.frozen
-            # the expert's choices are a function of the episode's own noise
-            random = np.random.default_rng(np.abs(own.numpy().ravel()[:4].view(np.int32)).tolist())
-            chunks.append(self.foresee(scene.env, frozen, self.horizon, random))
+            chunks.append(self.foresee(scene.env, frozen, self.horizon, chance(own)))
         nothing = np.zeros(len(chunks), bool)
         return np.stack(chunks).astype(np.float32), InferenceInfo(0, 0, nothing, np.full(len(chunks), -1))

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from rtc.errors import InvalidArgument, Unsupported
 from rtc.runtime.controller import Request
 from rtc.runtime.observation import Scene
-from rtc.runtime.strategies.base import About, Chunks, InferenceInfo, Noise, Strategy
+from rtc.runtime.strategies.base import About, Chunks, InferenceInfo, Noise, Strategy, chance
 
 Predict = Callable[[Any, Float[np.ndarray, "rows action_dim"]], Float[np.ndarray, " obs"]]
 """(env, actions) -> what would be observed after them, without noise or surprise; after none: now."""
@@ -94,8 +94,7 @@ class Rollforward:
             return scene.obs
         change = self.predict(scene.env, committed) - self.predict(scene.env, committed[:0])
         if self.error:
-            bits = np.abs(noise.numpy().ravel()[:4].view(np.int32)).tolist()
-            change = change * (1.0 + self.error * np.random.default_rng(bits).standard_normal(change.shape))
+            change = change * (1.0 + self.error * chance(noise).standard_normal(change.shape))
         return (scene.obs + change).astype(np.float32)
 
 

@@ -16,18 +16,14 @@ from rtc.errors import InvalidArgument
 from rtc.prior import Prior, velocity
 from rtc.runtime.controller import Request
 from rtc.runtime.observation import Observation
-from rtc.runtime.strategies.base import About, Chunks, Flow, InferenceInfo, Noise, frozen_rows
+from rtc.runtime.strategies.base import About, Chunks, Flow, InferenceInfo, Noise, frozen_rows, row_mask
 from rtc.sample import uniform_times
 from rtc.solvers import Euler, Move, Solver
 
 
 @dataclass(frozen=True)
 class _Steered(Flow):
-    """What the four share: the plan and its frozen rows, on the device and in the units of the policy."""
-
-    def _first(self, counts: Sequence[int]) -> Float[Tensor, "batch horizon 1"]:
-        rows = torch.arange(self.horizon) < torch.tensor(counts)[:, None]
-        return rows[..., None].float().to(self.device)
+    """What they share: no guidance to account for."""
 
     def _answer(self, prior: Prior, noise: Noise, solver: Solver) -> tuple[Chunks, InferenceInfo]:
         chunks, nonfinite_step = self.draw(prior, noise, solver=solver)
@@ -61,8 +57,10 @@ class Seam(_Steered):
     ) -> tuple[Chunks, InferenceInfo]:
         """Sample with the pull; a first chunk (None) is not pulled."""
         most = self.horizon if self.rows is None else self.rows
-        held = self._first([0 if request is None else min(most, request.remaining) for request in requests])
         plan = self.plans(requests)
+        held = row_mask(
+            [0 if request is None else min(most, request.remaining) for request in requests], plan
+        )
 
         def pulled(
             prior: Prior, x: Tensor, tau: float, tau_next: float, generator: Generator | None = None
