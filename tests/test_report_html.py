@@ -255,7 +255,7 @@ def test_films_beyond_the_limit_are_linked(tmp_path: Path) -> None:
     (tmp_path / "videos").mkdir()
     for name, size in (("Catch-v0-a.mp4", 60), ("Catch-v0-b.gif", 60), ("Peg-v0.gif", 40), ("notes.txt", 1)):
         (tmp_path / "videos" / name).write_bytes(b"\0" * size)
-    films = find_films(tmp_path, limit=100)
+    films = find_films([tmp_path], tmp_path, limit=100)
     assert [film.name for film in films] == ["Catch-v0-a", "Catch-v0-b", "Peg-v0"]
     assert [film.source is not None for film in films] == [True, False, True]
     assert films[1].link == "videos/Catch-v0-b.gif"

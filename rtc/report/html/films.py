@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +23,13 @@ class Film:
     link: str
 
 
-def find_films(folder: Path, limit: int = LIMIT) -> list[Film]:
-    """The films in `folder`/videos by name, embedded while they have at most `limit` bytes together."""
+def find_films(folders: Sequence[Path], beside: Path, limit: int = LIMIT) -> list[Film]:
+    """The films in the folders' videos/ by name, embedded while they have at most `limit` bytes together.
+
+    beside: the folder of the page, from which those that do not fit are linked.
+    """
     films = []
-    for path in sorted((folder / "videos").glob("*")):
+    for path in sorted(path for folder in folders for path in (folder / "videos").glob("*")):
         if path.suffix not in TYPES:
             continue
         limit -= path.stat().st_size
@@ -34,7 +38,8 @@ def find_films(folder: Path, limit: int = LIMIT) -> list[Film]:
             source = f"data:{TYPES[path.suffix]};base64,{base64.b64encode(path.read_bytes()).decode()}"
         else:
             limit += path.stat().st_size  # a smaller one may still fit
-        films.append(Film(path.stem, path.suffix == ".mp4", source, f"videos/{path.name}"))
+        link = Path(os.path.relpath(path, beside)).as_posix()
+        films.append(Film(path.stem, path.suffix == ".mp4", source, link))
     return films
 
 

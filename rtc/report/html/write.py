@@ -20,23 +20,26 @@ from rtc.report.html.looks import looks
 from rtc.report.html.tab import make_tab
 from rtc.report.html.verdict import make_verdict
 from rtc.report.html.words import interval, number, percent
+from rtc.report.merge import read_merged
 from rtc.report.statistics import Estimate
-from rtc.report.sweep_summary import Cell, Summary, read_summary
+from rtc.report.sweep_summary import Cell, Summary
 from rtc.serialise import whole_file
 
 TEMPLATES = Path(__file__).with_name("templates")
 REPORT = "report.html"
 
 
-def write_report(folder: Path, rollout_options: Collection[str] = ()) -> Path:
-    """Write `folder`/report.html, whole or not at all, and return its path; raises InvalidArgument.
+def write_report(*folders: Path, out: Path | None = None, rollout_options: Collection[str] = ()) -> Path:
+    """Write one page of the sweeps in `folders`, whole or not at all, and return its path.
 
-    rollout_options: what `rtc rollout` takes, for the settings to copy.
+    out: the page; by default report.html in the first folder. rollout_options: what `rtc rollout` takes, for
+    the settings to copy. Raises InvalidArgument.
     """
-    page = render(read_summary(folder), find_films(folder), rollout_options)
-    with whole_file(folder / REPORT) as temporary:
+    out = folders[0] / REPORT if out is None else out
+    page = render(read_merged(folders), find_films(folders, out.parent), rollout_options)
+    with whole_file(out) as temporary:
         temporary.write_text(page, encoding="utf-8")
-    return folder / REPORT
+    return out
 
 
 def render(summary: Summary, films: Sequence[Film] = (), rollout_options: Collection[str] = ()) -> str:
