@@ -40,8 +40,8 @@ class Labelled:
     horizon, history = HORIZON, 1
     privileged = False
 
-    def __init__(self, waits: bool = False) -> None:
-        self.waits = waits
+    def __init__(self, waits: bool = False, expected: str = "longest") -> None:
+        self.waits, self.expected = waits, expected
         self.obs: list[np.ndarray] = []
         self.requests: list[Request | None] = []
         self.noise: list[Tensor] = []
@@ -112,6 +112,13 @@ def test_the_planned_delay_is_the_largest_of_the_last_ones_and_so_is_the_executi
     for before, record in itertools.pairwise(episode.chunks[1:]):
         # s realised is max(counted delay, s_min, planned delay).
         assert record.executed == max(before.delay, 2, record.inference_delay)
+
+
+def test_a_strategy_that_expects_the_median_plans_for_it() -> None:
+    delays = TraceDelay([1, 5, 0, 2, 2, 2, 2, 2])
+    episode = run(Labelled(expected="median"), delays, 2, delay_window=3)
+    # of the last three counted ones; of two the longer
+    assert [record.inference_delay for record in episode.chunks[1:8]] == [1, 1, 1, 1, 2, 2, 2]
 
 
 def test_a_planned_delay_can_be_fixed() -> None:
@@ -341,7 +348,7 @@ def test_an_episode_counts_what_its_chunks_cost(strategy: str, vjps_each: int) -
 
     class Watched:
         name, waits, horizon, privileged = infer.name, infer.waits, infer.horizon, False
-        history = 1
+        history, expected = 1, "longest"
 
         def __call__(self, obs, requests, noise):
             chunks, info = infer(obs, requests, noise)

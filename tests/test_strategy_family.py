@@ -16,7 +16,7 @@ from rtc.errors import InvalidArgument, Unsupported
 from rtc.runtime.controller import ChunkController, Request
 from rtc.runtime.mask import prefix_weights
 from rtc.runtime.observation import Scene
-from rtc.runtime.strategies import Oracle, Rollforward, Strategy, make_strategy
+from rtc.runtime.strategies import STRATEGIES, Oracle, Rollforward, Strategy, make_strategy
 from rtc.runtime.strategies.blending import Ensemble
 from rtc.runtime.strategies.selection import select
 
@@ -230,6 +230,7 @@ def test_what_roll_forward_does_not_predict_through_is_left_to_the_strategy_insi
 
     class Watched:
         name, waits, horizon, privileged, history = "watched", False, HORIZON, False, 1
+        expected = "longest"
 
         def __call__(self, obs: Any, requests: Any, noise: Any):
             seen.append(requests[0])
@@ -257,6 +258,14 @@ def test_a_faulty_model_errs_by_a_part_of_the_change_and_the_same_way_each_time(
         for error in (0.0, 0.5)
     )
     assert np.array_equal(still, wrong)
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_a_delay_to_expect_that_does_not_exist_is_refused(name: str) -> None:
+    if name == "conditioned":
+        pytest.skip("this policy cannot be told")
+    with pytest.raises(InvalidArgument, match=r"expected=.often. .* choose from longest, median"):
+        make_strategy(name, GaussianPolicy(), expected="often")
 
 
 @pytest.mark.parametrize("inner", ["synchronous", "oracle"])

@@ -99,7 +99,7 @@ def build_strategy(name: str, folder: Path, task: str, **settings: Any) -> Strat
     if name in SIMULATED and is_outside(task):
         raise Unsupported(f"{task} cannot be copied to look ahead in: leave {name} out")
     if name == Oracle.name:
-        return Oracle(foresee_anew, cached_policy(folder, task).horizon)
+        return Oracle(foresee_anew, cached_policy(folder, task).horizon, settings.get("expected", "longest"))
     if name == Rollforward.name:
         inner = settings.pop("inner", "naive")
         model = {key: settings.pop(key) for key in ("ahead", "error") if key in settings}

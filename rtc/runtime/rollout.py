@@ -85,8 +85,8 @@ def rollout_batch(
         itself (a time limit). `envs.outside.AnyTask` makes any Gymnasium environment one of these.
     execution_horizon: s, 1..H rows. delay: of every chunk but the first, which is free.
     seeds: one an env; an episode is a function of its seed alone, not of its neighbours.
-    inference_delay: the delay to plan for, in ticks; by default the largest of the last `delay_window`
-        counted ones, beginning with `delay.initial`.
+    inference_delay: the delay to plan for, in ticks; by default what the strategy expects of the last
+        `delay_window` counted ones, beginning with `delay.initial` (`rtc.runtime.planning`).
     clock, executor: simulated by default.
 
     A chunk that is not finite ends its episode as a failure, the others go on. Raises InvalidArgument.
@@ -98,7 +98,8 @@ def rollout_batch(
     executor = SimulatedExecutor(delay, clock, seeds) if executor is None else executor
     lanes = []
     for env, seed in zip(envs, seeds, strict=True):
-        planner = Planner(execution_horizon, inference_delay, DelayEstimator(delay_window, delay.initial))
+        estimator = DelayEstimator(delay_window, delay.initial, infer.expected)
+        planner = Planner(execution_horizon, inference_delay, estimator)
         lanes.append(Lane(env, seed, planner, infer))
     timing.env += perf_counter() - start
     for lane, answer in zip(lanes, _inference(infer, lanes, [None] * len(lanes), timing)(), strict=True):

@@ -18,6 +18,7 @@ from rtc.prior import Prior
 from rtc.runtime.controller import Request
 from rtc.runtime.mask import prefix_weights
 from rtc.runtime.observation import Observation
+from rtc.runtime.planning import check_expected
 from rtc.sample import integrate, uniform_times
 from rtc.solvers import Solver, named_solver
 
@@ -108,6 +109,11 @@ class Strategy(Protocol):
         """Observations that it looks back on; 1: the present one."""
         ...
 
+    @property
+    def expected(self) -> str:
+        """Which of the delays counted lately it plans for."""
+        ...
+
     def __call__(
         self, obs: Any, requests: Sequence[Request | None], noise: Noise
     ) -> tuple[Chunks, InferenceInfo]:
@@ -131,14 +137,22 @@ class Counted:
 
 @dataclass(frozen=True)
 class Flow:
-    """What the strategies share. num_steps: flow steps n; device: where the policy is."""
+    """What the strategies share.
+
+    num_steps: flow steps n. device: where the policy is. expected: the delay to plan for where it varies, see
+    `rtc.runtime.planning`; raises InvalidArgument for another.
+    """
 
     policy: FlowPolicy
     num_steps: int = 5
     device: torch.device | str = "cpu"
+    expected: str = field(default="longest", kw_only=True)
     name: str = field(default="", init=False)
     waits: bool = field(default=False, init=False)
     privileged: bool = field(default=False, init=False)
+
+    def __post_init__(self) -> None:
+        check_expected(self.expected)
 
     @property
     def horizon(self) -> int:

@@ -40,6 +40,7 @@ class Ensemble(Naive):
     )
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.decay >= 0.0:
             raise InvalidArgument(f"decay={self.decay}; a decay is 0 or more (ACT: 0.01)")
 
@@ -80,6 +81,7 @@ class Blend(Naive):
     )
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0.0 <= self.keep <= 1.0 or math.isnan(self.keep):
             raise InvalidArgument(f"keep={self.keep}; the part that stays is 0..1 (LeRobot: 0.3)")
 

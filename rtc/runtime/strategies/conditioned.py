@@ -52,6 +52,7 @@ class Conditioned(Flow):
     )
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not (isinstance(self.policy, PrefixPolicy) and self.policy.max_delay):
             raise Unsupported(
                 "strategy conditioned needs a policy that was trained on committed prefixes; "

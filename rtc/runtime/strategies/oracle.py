@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from rtc.runtime.controller import Request
 from rtc.runtime.observation import Scene
+from rtc.runtime.planning import check_expected
 from rtc.runtime.strategies.base import About, Chunks, InferenceInfo, Noise, chance
 
 Foresee = Callable[[Any, Float[np.ndarray, "rows action_dim"], int, np.random.Generator], np.ndarray]
@@ -22,10 +23,13 @@ class Oracle:
     """Not a policy: it looks into the simulator (see `rtc.runtime.observation.Scene`).
 
     The expert is a new one for every chunk, as a chunk policy does not remember what it chose before.
+    expected: the delay to plan for where it varies, see `rtc.runtime.planning`; raises InvalidArgument for
+    another.
     """
 
     foresee: Foresee
     horizon: int
+    expected: str = "longest"
     name: str = field(default="oracle", init=False)
     waits: bool = field(default=False, init=False)
     privileged: bool = field(default=True, init=False)
@@ -36,6 +40,9 @@ class Oracle:
         source="this project",
         needs=("a simulator that can be copied, and its expert",),
     )
+
+    def __post_init__(self) -> None:
+        check_expected(self.expected)
 
     def __call__(
         self, obs: Sequence[Scene], requests: Sequence[Request | None], noise: Noise

@@ -61,6 +61,7 @@ class Posterior(Guided):
     )
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.iterations < 1 or not self.noise_std > 0.0:
             raise InvalidArgument(
                 f"iterations={self.iterations}, noise_std={self.noise_std}; at least 1, and above 0"

@@ -55,6 +55,7 @@ class Realtime(Guided):
     )
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.mask_end is not None and not 0 <= self.mask_end <= self.horizon:
             raise InvalidArgument(f"mask_end={self.mask_end}; it must be 0..{self.horizon}, rows of a chunk")
         if self.vjp_every < 1:

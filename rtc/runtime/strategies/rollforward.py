@@ -66,6 +66,11 @@ class Rollforward:
         return self.inner.horizon
 
     @property
+    def expected(self) -> str:
+        """The delay to plan for: as `inner` does."""
+        return self.inner.expected
+
+    @property
     def max_delay(self) -> int | None:
         """The longest delay, in ticks, that this and `inner` together can do with; None: any."""
         inner = getattr(self.inner, "max_delay", None)

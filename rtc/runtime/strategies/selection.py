@@ -53,6 +53,7 @@ class Bid(Flow):
     )
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.samples < 1 or not 1 <= self.mode_size <= self.samples:
             raise InvalidArgument(
                 f"samples={self.samples}, mode_size={self.mode_size}; N is at least 1 and K is 1..N"

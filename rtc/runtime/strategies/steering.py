@@ -46,6 +46,7 @@ class Seam(_Steered):
     )
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0.0 <= self.strength < math.inf:
             raise InvalidArgument(f"strength={self.strength}; a pull is 0 or more (SEAM: 0.1)")
         if self.rows is not None and not 0 <= self.rows <= self.horizon:
@@ -154,6 +155,7 @@ class Warm(_Steered):
     )
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0.0 < self.start < 1.0:
             raise InvalidArgument(f"start={self.start}; a flow time between 0 and 1, both excluded")
 
