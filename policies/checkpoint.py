@@ -7,11 +7,14 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from policies.dynamics import Dynamics
 from policies.flow import FlowPolicy
 from rtc.checkpoint import CONFIG, WEIGHTS, misfit, parameters_of, read_config, read_weights
 from rtc.errors import CheckpointError
 
 SHIPPED = Path(__file__).parent / "weights"
+DYNAMICS = "dynamics"  # the folder, within a policy's, of the learned model of its world
+PREFIX = "-prefix"  # ends the name of the folder of a policy that was trained on committed prefixes
 
 
 def bare_task(task: str) -> str:
@@ -24,7 +27,7 @@ def shipped_checkpoint(task: str, prefix: bool = False) -> Path:
 
     prefix: of the policy that was trained on committed prefixes as well.
     """
-    return SHIPPED / (bare_task(task) + ("-prefix" if prefix else ""))
+    return SHIPPED / (bare_task(task) + (PREFIX if prefix else ""))
 
 
 def load_policy(folder: Path | str, task: str | None = None, **changes: Any) -> FlowPolicy:
@@ -36,20 +39,7 @@ def load_policy(folder: Path | str, task: str | None = None, **changes: Any) -> 
     for weights that are not finite, and for another task; the message names the file and the remedy.
     """
     folder = Path(folder)
-    if not folder.is_dir():
-        raise CheckpointError(
-            f"there is no checkpoint folder {folder}; "
-            "train one (rtc train -h), or give the folder that holds config.json and model.safetensors"
-        )
-    required = parameters_of(FlowPolicy, required=True)
-    config = read_config(folder / CONFIG, FlowPolicy, required, "copy it from where the policy was saved")
-    trained_for = bare_task(str(config["task"]))
-    if task is not None and trained_for != bare_task(task):
-        raise CheckpointError(
-            f"the policy in {folder} was trained for {trained_for}, not for {bare_task(task)}; "
-            f"give a checkpoint of {bare_task(task)}, or that task"
-        )
-    weights = read_weights(folder / WEIGHTS)
+    config, weights = _read(folder, FlowPolicy, "policy", "train", task)
     try:
         policy = FlowPolicy(**config | changes)
         policy.load_state_dict(_with_or_without_nothing(policy, weights) if changes else weights)
@@ -58,6 +48,49 @@ def load_policy(folder: Path | str, task: str | None = None, **changes: Any) -> 
     except (TypeError, ValueError, RuntimeError) as error:
         raise misfit(folder, "policy", error) from error
     return policy.eval().requires_grad_(False)
+
+
+def load_dynamics(folder: Path | str, task: str | None = None) -> Dynamics:
+    """The dynamics that `save_pretrained` wrote to `folder`; as `load_policy`, and raises what that does."""
+    folder = Path(folder)
+    config, weights = _read(folder, Dynamics, "dynamics", "train-dynamics", task)
+    try:
+        dynamics = Dynamics(**config)
+        dynamics.load_state_dict(weights)
+    except CheckpointError as error:
+        raise CheckpointError(f"{folder / CONFIG}: {error}") from None
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise misfit(folder, "dynamics", error) from error
+    return dynamics.eval().requires_grad_(False)
+
+
+def dynamics_folder(policy: Path) -> Path:
+    """Where the dynamics that serve the policy in this folder are, or would be: within it.
+
+    A policy that is trained on prefixes acts in the same world: without its own, X-prefix has those of X.
+    """
+    own, plain = policy / DYNAMICS, policy.with_name(policy.name.removesuffix(PREFIX)) / DYNAMICS
+    return own if own.is_dir() or not plain.is_dir() else plain
+
+
+def _read(
+    folder: Path, network: type[nn.Module], what: str, command: str, task: str | None
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Config and weights of the `network` in `folder`, which `rtc command` makes, checked to be of `task`."""
+    if not folder.is_dir():
+        raise CheckpointError(
+            f"there is no checkpoint folder {folder}; "
+            f"train one (rtc {command} -h), or give the folder that holds config.json and model.safetensors"
+        )
+    required = parameters_of(network, required=True)
+    config = read_config(folder / CONFIG, network, required, f"copy it from where the {what} was saved")
+    trained_for = bare_task(str(config["task"]))
+    if task is not None and trained_for != bare_task(task):
+        raise CheckpointError(
+            f"the {what} in {folder} was trained for {trained_for}, not for {bare_task(task)}; "
+            f"give a checkpoint of {bare_task(task)}, or that task"
+        )
+    return config, read_weights(folder / WEIGHTS)
 
 
 def _with_or_without_nothing(policy: FlowPolicy, weights: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rtc.demonstrations import Demonstrations
+from rtc.demonstrations import Demonstrations, Frames
 from rtc.errors import DatasetError, InvalidArgument
-from rtc.lerobot_dataset import chosen, is_lerobot, read_lerobot
+from rtc.lerobot_dataset import chosen, is_lerobot, read_lerobot, read_lerobot_frames
 from rtc.serialise import read_json
 from rtc.shards import missing_shards, read_shard
 
@@ -42,27 +42,48 @@ def read_demonstrations(
     for name, value in (("horizon", horizon), ("history", history)):
         if value is not None and value < 1:
             raise InvalidArgument(f"{name} is {value}; it is 1 or more")
-    lerobot = is_lerobot(folder)
-    foreign = lerobot and not (folder / MANIFEST).exists()
-    manifest: dict[str, Any] = {"task": task} if foreign else _read_manifest(folder / MANIFEST)
-    if task is not None and manifest["task"] != task:
-        raise DatasetError(
-            f"{folder} holds demonstrations of {manifest['task']}, not of {task}; pass --task or --data"
-        )
-    if lerobot:
+    manifest = _manifest_of(folder, task)
+    if is_lerobot(folder):
         demonstrations, info = read_lerobot(folder, horizon, history, cameras)
     else:
         demonstrations, info = _read_shards(folder, manifest["shards"], history, cameras), {}
     return _cut(demonstrations, horizon, folder), info | manifest
 
 
-def _read_shards(folder: Path, count: int, history: int, cameras: Sequence[str] | None) -> Demonstrations:
+def read_frames(folder: Path, task: str | None = None) -> tuple[Frames, dict[str, Any]]:
+    """Every tick of a data set, without images, and its manifest, from either form.
+
+    task: as `read_demonstrations` takes it. Raises DatasetError as that does.
+    """
+    manifest = _manifest_of(folder, task)
+    if is_lerobot(folder):
+        return read_lerobot_frames(folder), manifest
+    _check_shards(folder, manifest["shards"])
+    shards = (read_shard(folder, index) for index in range(manifest["shards"]))
+    return Frames.concatenate([Frames(each.state, each.action, each.episode) for each in shards]), manifest
+
+
+def _manifest_of(folder: Path, task: str | None) -> dict[str, Any]:
+    foreign = is_lerobot(folder) and not (folder / MANIFEST).exists()
+    manifest: dict[str, Any] = {"task": task} if foreign else _read_manifest(folder / MANIFEST)
+    if task is not None and manifest["task"] != task:
+        raise DatasetError(
+            f"{folder} holds demonstrations of {manifest['task']}, not of {task}; pass --task or --data"
+        )
+    return manifest
+
+
+def _check_shards(folder: Path, count: int) -> None:
     missing = missing_shards(folder, count)
     if missing:
         raise DatasetError(
             f"{folder} lacks {len(missing)} of {count} shards; "
             "give the same `rtc demos` command again to finish it"
         )
+
+
+def _read_shards(folder: Path, count: int, history: int, cameras: Sequence[str] | None) -> Demonstrations:
+    _check_shards(folder, count)
     parts = []
     for index in range(count):
         shard = read_shard(folder, index)

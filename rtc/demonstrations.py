@@ -83,6 +83,28 @@ class Recording:
         )
 
 
+@dataclass
+class Frames:
+    """Episodes as they were executed, one row a tick: what was observed, and the action that ran then.
+
+    episode: which one each frame belongs to; the frames of an episode lie together.
+    """
+
+    state: Float[np.ndarray, "frames obs_dim"]
+    action: Float[np.ndarray, "frames action_dim"]
+    episode: Int[np.ndarray, " frames"]
+
+    @staticmethod
+    def concatenate(parts: list[Frames]) -> Frames:
+        """All episodes of `parts`, in order."""
+        return _concatenate(parts)
+
+    def windows(self, length: int) -> Int[np.ndarray, " n"]:
+        """The first rows of all windows of `length` frames in a row of one episode; they overlap."""
+        rows = np.arange(len(self.episode))
+        return rows[rows + length - 1 <= _last(self.episode)]
+
+
 def starts(episode: Int[np.ndarray, " frames"]) -> Int[np.ndarray, " episodes"]:
     """The first frame of each episode; the frames of an episode lie together."""
     return np.flatnonzero(np.concatenate([[True], episode[1:] != episode[:-1]])[: len(episode)])
@@ -112,11 +134,16 @@ def chunks_ahead(
 
     What would lie after the episode repeats its last action.
     """
-    beginning = starts(episode)
-    end = np.append(beginning[1:], len(episode))
-    last = np.repeat(end - 1, end - beginning)[:, None]
+    last = _last(episode)[:, None]
     ahead = np.arange(len(episode))[:, None] + np.arange(horizon)
     return action[np.minimum(ahead, last)], ahead <= last
+
+
+def _last(episode: Int[np.ndarray, " frames"]) -> Int[np.ndarray, " frames"]:
+    """For each frame the last one of its episode."""
+    beginning = starts(episode)
+    end = np.append(beginning[1:], len(episode))
+    return np.repeat(end - 1, end - beginning)
 
 
 def _concatenate(parts: list[Part]) -> Part:

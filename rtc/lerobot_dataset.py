@@ -25,12 +25,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int, Shaped, UInt8
 
-from rtc.demonstrations import Demonstrations, chunks_ahead, observe, starts
+from rtc.demonstrations import Demonstrations, Frames, chunks_ahead, observe, starts
 from rtc.errors import DatasetError, Unsupported
 from rtc.serialise import read_json
 
 INFO = Path("meta", "info.json")
 STATE, ACTION, IMAGES = "observation.state", "action", "observation.images."
+MOTION = (STATE, ACTION, "episode_index")
 REPLANNED, CHUNK, COMMITTED = "replanned", "expert.chunk", "expert.committed"
 SUCCESS = ("success", "next.success")  # ours, LeRobot's
 DEFAULT_HORIZON = 16  # of data sets without labels
@@ -175,13 +176,8 @@ def read_lerobot(
     source = LeRobotFolder(folder)
     success = next((name for name in SUCCESS if name in source.features), None)
     labelled = {REPLANNED, CHUNK, COMMITTED} <= source.features.keys()
-    columns = [STATE, ACTION, "episode_index", REPLANNED, *([success] if success else [])]
-    frames = source.table("data", columns)
-    state, action = (source.numbers(frames, name).astype(np.float32) for name in (STATE, ACTION))
-    state, action = state.reshape(len(state), -1), action.reshape(len(action), -1)
-    index = frames["episode_index"].to_numpy()
-    if not len(index) or (np.diff(index) < 0).any():
-        raise DatasetError(f"{folder}/data holds no frames, or episodes that are not in order")
+    frames = source.table("data", [*MOTION, REPLANNED, *([success] if success else [])])
+    state, action, index = _motion(source, frames)
     valid = committed = None
     if labelled:
         rows = np.flatnonzero(source.numbers(frames, REPLANNED))
@@ -204,6 +200,23 @@ def read_lerobot(
         committed=committed,
     )
     return demonstrations, {"episodes": len(first), "fps": source.info["fps"], "chunks": len(rows)}
+
+
+def read_lerobot_frames(folder: Path) -> Frames:
+    """Every tick, without images; an episode is called by its seed where that is known."""
+    source = LeRobotFolder(folder)
+    state, action, index = _motion(source, source.table("data", MOTION))
+    first = index[starts(index)]
+    return Frames(state, action, _seeds(source, first)[np.searchsorted(first, index)])
+
+
+def _motion(source: LeRobotFolder, frames: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """State [frames, obs_dim], action [frames, action_dim] and episode [frames] of a table with MOTION."""
+    state, action = (source.numbers(frames, name).astype(np.float32) for name in (STATE, ACTION))
+    index = frames["episode_index"].to_numpy()
+    if not len(index) or (np.diff(index) < 0).any():
+        raise DatasetError(f"{source.folder}/data holds no frames, or episodes that are not in order")
+    return state.reshape(len(state), -1), action.reshape(len(action), -1), index
 
 
 def chosen(cameras: Sequence[str] | None, known: Sequence[str], folder: Path) -> Sequence[str]:

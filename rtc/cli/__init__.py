@@ -17,6 +17,7 @@ from rtc.cli.sweep import sweep
 from rtc.cli.tasks import tasks
 from rtc.cli.train import train
 from rtc.cli.train_check import train_check
+from rtc.cli.train_dynamics import train_dynamics
 from rtc.cli.train_prior import train_prior
 from rtc.errors import RtcError
 
@@ -61,6 +62,7 @@ main.add_command(report)
 main.add_command(tasks)
 main.add_command(demos)
 main.add_command(train)
+main.add_command(train_dynamics)
 main.add_command(train_prior)
 main.add_command(restore)
 main.add_command(train_check)

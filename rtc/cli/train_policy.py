@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium
+import numpy as np
 import torch
+from jaxtyping import Bool, Int
 
 from policies.checkpoint import load_policy
 from policies.flow import FlowPolicy
@@ -34,6 +36,16 @@ def rows_of(demonstrations: Demonstrations, policy: FlowPolicy) -> Rows:
     )
 
 
+def of_held_out(episode: Int[np.ndarray, " n"], every: int) -> Bool[np.ndarray, " n"]:
+    """Which rows belong to a held-out episode; raises InvalidArgument if those are none, or all."""
+    held_out = episode % every == 0
+    if held_out.all() or not held_out.any():
+        raise InvalidArgument(
+            f"the data have too few episodes to hold out every {every}th; record more (rtc demos)"
+        )
+    return held_out
+
+
 def split(
     demonstrations: Demonstrations, policy: FlowPolicy, every: int, normalise: bool = True
 ) -> tuple[Rows, Rows]:
@@ -41,11 +53,7 @@ def split(
 
     normalise: False keeps the one that the policy has. Raises InvalidArgument if either part is empty.
     """
-    held_out = torch.from_numpy(demonstrations.episode % every == 0)
-    if held_out.all() or not held_out.any():
-        raise InvalidArgument(
-            f"the data have too few episodes to hold out every {every}th; record more (rtc demos)"
-        )
+    held_out = torch.from_numpy(of_held_out(demonstrations.episode, every))
     if normalise:
         obs, chunks = torch.from_numpy(demonstrations.obs), torch.from_numpy(demonstrations.chunks)
         policy.fit_normalisation(obs[~held_out], chunks[~held_out])
