@@ -16,19 +16,31 @@ import envs
 from envs.demos import foresee
 from envs.outside import AnyTask, is_outside, make_outside
 from envs.task import ArmTask
-from policies.checkpoint import bare_task, load_policy, shipped_checkpoint
+from policies.checkpoint import (
+    bare_task,
+    dynamics_folder,
+    load_dynamics,
+    load_policy,
+    shipped_checkpoint,
+)
 from policies.flow import FlowPolicy
 from rtc.checkpoint import CONFIG, WEIGHTS
 from rtc.errors import CheckpointError, InvalidArgument, Unsupported
 from rtc.run_folder import fingerprint
 from rtc.runtime.controller import Starvation
 from rtc.runtime.strategies import (
+    AROUND,
     SIMULATED,
     STRATEGIES,
+    WORLD_MODELS,
+    Learned,
     Oracle,
     Rollforward,
+    Simulator,
     Strategy,
+    WorldModel,
     check_name,
+    defaults_of,
     make_strategy,
 )
 from rtc.runtime.strategies.auto import Auto
@@ -94,16 +106,19 @@ def cached_policy(folder: Path, task: str) -> FlowPolicy:
 def build_strategy(name: str, folder: Path, task: str, **settings: Any) -> Strategy:
     """The strategy `name` around the policy in `folder`, or the oracle with chunks as long as its.
 
-    For rollforward `settings` may name the strategy inside ("inner"), its `ahead` and its `error`.
+    For rollforward `settings` may name the strategy inside ("inner"), its `ahead`, and what it looks ahead
+    with: "model", a key of WORLD_MODELS, and the options of that. Raises Unsupported for what the task or the
+    policy does not have, and says how to get it.
     """
-    if name in SIMULATED and is_outside(task):
-        raise Unsupported(f"{task} cannot be copied to look ahead in: leave {name} out")
     if name == Oracle.name:
+        check_copied(task, name)
         return Oracle(foresee_anew, cached_policy(folder, task).horizon, settings.get("expected", "longest"))
     if name == Rollforward.name:
-        inner = settings.pop("inner", "naive")
-        model = {key: settings.pop(key) for key in ("ahead", "error") if key in settings}
-        return Rollforward(build_strategy(inner, folder, task, **settings), predict_obs, **model)
+        inner, model = (settings.pop(part, default) for part, default in AROUND.items())
+        check_name(model, WORLD_MODELS, "model")
+        options = {key: settings.pop(key) for key in defaults_of(WORLD_MODELS[model]) if key in settings}
+        world, ahead = LOOKING[model](folder, task, **options), settings.pop("ahead", None)
+        return Rollforward(build_strategy(inner, folder, task, **settings), world, ahead)
     return make_strategy(name, cached_policy(checkpoint_for(name, folder, task), task), **settings)
 
 
@@ -112,6 +127,48 @@ def checkpoint_for(name: str, folder: Path, task: str) -> Path:
     trained = shipped_checkpoint(task, prefix=True).resolve()
     shipped = shipped_checkpoint(task).resolve()
     return trained if name in TOLD and folder == shipped and trained.is_dir() else folder
+
+
+def check_copied(task: str, name: str) -> None:
+    """Raise Unsupported, for strategy `name`, where the simulator of the task cannot be copied."""
+    if is_outside(task):
+        raise Unsupported(
+            f"{task} cannot be copied to look ahead in: leave {name} out, or take what needs no copy "
+            "(rollforward:model=learned)"
+        )
+
+
+def simulator(folder: Path, task: str, **options: Any) -> WorldModel:
+    """A copy of the task, whatever the policy."""
+    check_copied(task, Rollforward.name)
+    return Simulator(predict_obs, **options)
+
+
+@lru_cache(maxsize=4)
+def learned(folder: Path, task: str) -> WorldModel:
+    """The dynamics beside the policy in `folder`, once a process.
+
+    Raises Unsupported where there are none, CheckpointError where they do not fit the policy.
+    """
+    place, policy = dynamics_folder(folder), cached_policy(folder, task)
+    if not place.is_dir():
+        raise Unsupported(
+            f"there are no learned dynamics for the policy in {folder}; train them with "
+            f"`rtc train-dynamics --data DATA --out {place}`, or look ahead in a copy of the simulator "
+            "(model=simulator)"
+        )
+    dynamics = load_dynamics(place, task)
+    sizes = [(each.obs_dim, each.action_dim) for each in (dynamics, policy)]
+    if sizes[0] != sizes[1]:
+        raise CheckpointError(
+            f"the dynamics in {place} have observations and actions of {sizes[0]} numbers, the policy of "
+            f"{sizes[1]}; train them on the policy's demonstrations (rtc train-dynamics)"
+        )
+    return Learned(dynamics)
+
+
+LOOKING: dict[str, Callable[..., WorldModel]] = {"simulator": simulator, "learned": learned}
+"""How each of WORLD_MODELS is made for a policy's folder and a task."""
 
 
 def predict_obs(env: gymnasium.Env, actions: np.ndarray) -> np.ndarray:
@@ -187,9 +244,11 @@ class Builder:
             return self.env(render_mode="rgb_array")
         return self.env(render_mode="rgb_array", image_size=image_size)
 
-    def fingerprint(self, names: Iterable[str]) -> str:
-        """Of the checkpoints that these strategies run."""
+    def fingerprint(self, names: Iterable[str], *, learned: bool = False) -> str:
+        """Of the checkpoints that these strategies run. learned: with the dynamics, if there are any."""
         folders = sorted({checkpoint_for(name, self.folder, self.task) for name in names})
+        if learned and dynamics_folder(self.folder).is_dir():
+            folders.append(dynamics_folder(self.folder))
         return fingerprint(*(folder / name for folder in folders for name in (CONFIG, WEIGHTS)))
 
     def strategy(self, name: str, **settings: Any) -> Callable[[], Strategy]:

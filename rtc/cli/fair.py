@@ -71,10 +71,8 @@ def try_out(strategy: Strategy, make_env: Callable[[], gymnasium.Env], times: in
         controller = ChunkController(chunks[0])
         for _ in range(strategy.horizon // 4):
             controller.next_action()
-        longest = getattr(strategy, "max_delay", None)
-        request = controller.request(
-            min(strategy.horizon // 4, strategy.horizon if longest is None else longest)
-        )
+        longest = strategy.horizon if strategy.max_delay is None else strategy.max_delay
+        request = controller.request(min(strategy.horizon // 4, longest))
         for _ in range(times):
             noise, start = torch.randn(shape, generator=generator), perf_counter()
             strategy(obs, [request], noise)

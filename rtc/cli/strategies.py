@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 from rich.console import Console
 from rich.table import Table
 
-from rtc.runtime.strategies import SIMULATED, STRATEGIES, About, check_name, options_of
+from rtc.runtime.strategies import (
+    AROUND,
+    SIMULATED,
+    STRATEGIES,
+    WORLD_MODELS,
+    About,
+    Rollforward,
+    check_name,
+    defaults_of,
+    options_of,
+)
 
 ABOUT: dict[str, About] = {name: strategy.about for name, strategy in {**STRATEGIES, **SIMULATED}.items()}
 
@@ -39,7 +51,13 @@ def _description(name: str) -> Table:
     table.add_row("what", about.summary)
     table.add_row("needs", "; ".join(about.needs) or "nothing but a flow-matching policy")
     table.add_row("calls of the policy", about.calls)
-    options = [f"{option}={default}" for option, default in options_of(name).items() if option != "device"]
+    options = [f"{option}={default}" for option, default in _options(name).items() if option != "device"]
     table.add_row("options", ", ".join(options) or "none")
     table.add_row("source", about.source)
     return table
+
+
+def _options(name: str) -> dict[str, Any]:
+    if name != Rollforward.name:
+        return options_of(name)
+    return AROUND | options_of(name) | defaults_of(WORLD_MODELS[AROUND["model"]])

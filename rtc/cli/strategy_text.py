@@ -1,6 +1,7 @@
 """Strategies as users write them: `naive`, or with options `realtime:schedule=exp:max_weight=steps`.
 
-`rollforward` has the options of the strategy inside, too: `rollforward:inner=realtime:ahead=4:schedule=exp`.
+`rollforward` has the options of the strategy inside and of the model that it looks ahead with, too:
+`rollforward:inner=realtime:ahead=4:schedule=exp`, `rollforward:model=learned`, `rollforward:error=0.1`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,15 @@ from types import NoneType, UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from rtc.errors import InvalidArgument
-from rtc.runtime.strategies import SIMULATED, STRATEGIES, Rollforward, check_name, options_of
+from rtc.runtime.strategies import (
+    AROUND,
+    SIMULATED,
+    STRATEGIES,
+    WORLD_MODELS,
+    Rollforward,
+    check_name,
+    defaults_of,
+)
 
 GIVEN = ("device",)
 """Options that a command line decides otherwise."""
@@ -35,13 +44,19 @@ class StrategyText:
         """The name of the strategy that runs a policy: the one inside, if there is one."""
         return str(self.options.get("inner", self.name))
 
+    @property
+    def learned(self) -> bool:
+        """Whether it looks ahead by the dynamics that were learned for the policy."""
+        return self.options.get("model") == "learned"
+
 
 def parse_strategy(text: str) -> StrategyText:
     """What `text` asks for; raises InvalidArgument, with what exists, where a name or an option does not."""
     name, *words = text.strip().split(":")
     check_name(name, [*STRATEGIES, *SIMULATED])
     given = [word.partition("=") for word in words]
-    types, options = option_types(name, inner=dict((key, value) for key, _, value in given).get("inner")), {}
+    around = {option: value for option, _, value in given if option in AROUND}
+    types, options = option_types(name, **around), {}
     for option, equals, value in given:
         if option not in types or not equals:
             choice = ", ".join(f"{key}=..." for key in types) or "nothing: it has no options"
@@ -54,19 +69,27 @@ def parse_strategy(text: str) -> StrategyText:
     return StrategyText(text.strip(), name, options)
 
 
-def option_types(name: str, inner: str | None = None) -> dict[str, tuple[type, ...]]:
+def option_types(
+    name: str, inner: str = AROUND["inner"], model: str = AROUND["model"]
+) -> dict[str, tuple[type, ...]]:
     """The options of strategy `name` that a text can give, and the types that each may have.
 
-    inner: the strategy inside `rollforward`, naive unless it is said.
+    inner, model: the strategy inside `rollforward`, and what that looks ahead with. Raises InvalidArgument
+    for those that do not exist.
     """
-    strategy = (STRATEGIES | SIMULATED)[name]
-    hints = get_type_hints(strategy)
-    found = {key: _types(hints[key]) for key in options_of(name) if key not in GIVEN}
-    own = {key: types for key, types in found.items() if all(each in CONVERTED for each in types)}
-    if strategy is not Rollforward:
+    own = _options((STRATEGIES | SIMULATED)[name])
+    if name != Rollforward.name:
         return own
-    check_name(inner or "naive", STRATEGIES)
-    return {"inner": (str,), **own, **option_types(inner or "naive")}
+    check_name(inner, STRATEGIES)
+    check_name(model, WORLD_MODELS, "model")
+    around: dict[str, tuple[type, ...]] = {option: (str,) for option in AROUND}
+    return around | own | _options(WORLD_MODELS[model]) | _options(STRATEGIES[inner])
+
+
+def _options(kind: type[Any]) -> dict[str, tuple[type, ...]]:
+    hints = get_type_hints(kind)
+    found = {key: _types(hints[key]) for key in defaults_of(kind) if key not in GIVEN}
+    return {key: types for key, types in found.items() if all(each in CONVERTED for each in types)}
 
 
 def _types(hint: Any) -> tuple[Any, ...]:

@@ -90,7 +90,10 @@ def make_sweep_plan(arguments: Mapping[str, Any]) -> SweepPlan:
         "episodes": arguments["episodes"],
         "seed": arguments["seed"],
         "policy_sha256": {
-            task: builder.fingerprint(strategy.run for strategy in strategies)
+            task: builder.fingerprint(
+                (strategy.run for strategy in strategies),
+                learned=any(strategy.learned for strategy in strategies),
+            )
             for task, builder in builders.items()
         },
         "versions": versions(),
@@ -173,7 +176,7 @@ def _legal_rows(rule: str, strategy: Strategy, delay: DelayModel) -> int:
 
     A delay that varies counts as what a robot begins with; while it moves, s is at least what was counted.
     """
-    expected, longest = delay.initial, getattr(strategy, "max_delay", None)
+    expected, longest = delay.initial, strategy.max_delay
     if longest is not None and expected > longest:
         raise Unsupported(
             f"d = {expected} is beyond the policy, which was trained on at most {longest} committed actions"

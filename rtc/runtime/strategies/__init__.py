@@ -9,8 +9,8 @@ selection    draw many, keep the one that fits: bid
 steering     steer the flow without a gradient: seam, overwrite, paint, warm
 realtime     guide the flow (PiGDM); posterior: by the policy's own covariance
 conditioned  ask a policy that was trained to be told; auto: if it was, else guide
-rollforward  show the policy where the robot will be          } look into a simulator,
-oracle       the expert, knowing all: the ceiling             } and are built by who has one
+rollforward  show the policy where the robot will be          } look ahead (world.py), and are
+oracle       the expert, knowing all: the ceiling             } built by who has what that takes
 ```
 
 Source: Black, Galliker & Levine 2025, "Real-Time Execution of Action Chunking Flow Policies"
@@ -37,17 +37,24 @@ from rtc.runtime.strategies.realtime import Realtime
 from rtc.runtime.strategies.rollforward import Rollforward
 from rtc.runtime.strategies.selection import Bid
 from rtc.runtime.strategies.steering import Overwrite, Paint, Seam, Warm
+from rtc.runtime.strategies.world import Learned, Simulator, WorldModel
 
 __all__ = [
+    "AROUND",
     "SIMULATED",
     "STRATEGIES",
+    "WORLD_MODELS",
     "About",
     "FlowPolicy",
     "InferenceInfo",
+    "Learned",
     "Oracle",
     "Rollforward",
+    "Simulator",
     "Strategy",
+    "WorldModel",
     "check_name",
+    "defaults_of",
     "make_strategy",
     "options_of",
 ]
@@ -61,18 +68,27 @@ STRATEGIES: dict[str, type[Any]] = {
 }
 """What runs a policy alone."""
 SIMULATED: dict[str, type[Rollforward] | type[Oracle]] = {each.name: each for each in (Rollforward, Oracle)}
-"""What needs a simulator as well, and is built by who has one."""
+"""What looks ahead, and is built by who has a simulator, or learned dynamics."""
+WORLD_MODELS: dict[str, type[Simulator] | type[Learned]] = {"simulator": Simulator, "learned": Learned}
+"""What Rollforward can look ahead with."""
+AROUND = {"inner": Naive.name, "model": "simulator"}
+"""What Rollforward is made around, where a user does not say."""
 
 
-def check_name(name: str, known: Iterable[str]) -> None:
-    """Raise InvalidArgument, with what exists, for a strategy that is not among the `known`."""
+def check_name(name: str, known: Iterable[str], what: str = "strategy") -> None:
+    """Raise InvalidArgument, with what exists, for a strategy (or `what`) that is not among the `known`."""
     if name not in known:
-        raise InvalidArgument(f"strategy {name!r} does not exist; choose from {', '.join(known)}")
+        raise InvalidArgument(f"{what} {name!r} does not exist; choose from {', '.join(known)}")
 
 
 def options_of(name: str) -> dict[str, Any]:
     """The options of the strategy called `name`, with their defaults: all but what it is made around."""
-    parameters = inspect.signature((STRATEGIES | SIMULATED)[name]).parameters.values()
+    return defaults_of((STRATEGIES | SIMULATED)[name])
+
+
+def defaults_of(kind: type[Any]) -> dict[str, Any]:
+    """The arguments of a strategy, or of a world model, that have a default, with it."""
+    parameters = inspect.signature(kind).parameters.values()
     return {each.name: each.default for each in parameters if each.default is not each.empty}
 
 

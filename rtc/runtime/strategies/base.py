@@ -114,6 +114,11 @@ class Strategy(Protocol):
         """Which of the delays counted lately it plans for."""
         ...
 
+    @property
+    def max_delay(self) -> int | None:
+        """The longest delay, in ticks, that it can do with; None: any."""
+        ...
+
     def __call__(
         self, obs: Any, requests: Sequence[Request | None], noise: Noise
     ) -> tuple[Chunks, InferenceInfo]:
@@ -163,6 +168,11 @@ class Flow:
     def history(self) -> int:
         """Observations that the policy looks back on; 1 unless it says so."""
         return getattr(self.policy, "history", 1)
+
+    @property
+    def max_delay(self) -> int | None:
+        """The longest delay, in ticks, that it can do with; None: any."""
+        return None
 
     def condition(self, obs: Observation) -> Counted:
         """The policy's prior for these observations, counted."""

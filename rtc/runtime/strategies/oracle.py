@@ -34,6 +34,7 @@ class Oracle:
     waits: bool = field(default=False, init=False)
     privileged: bool = field(default=True, init=False)
     history: int = field(default=1, init=False)
+    max_delay: None = field(default=None, init=False)
     about: ClassVar[About] = About(
         "the ceiling: the expert in a copy of the simulator, knowing what will have run",
         calls="0",

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from jaxtyping import Float
 
 from rtc.errors import InvalidArgument, Unsupported
 from rtc.runtime.controller import Request
-from rtc.runtime.observation import Scene
-from rtc.runtime.strategies.base import About, Chunks, InferenceInfo, Noise, Strategy, chance
-
-Predict = Callable[[Any, Float[np.ndarray, "rows action_dim"]], Float[np.ndarray, " obs"]]
-"""(env, actions) -> what would be observed after them, without noise or surprise; after none: now."""
+from rtc.runtime.strategies.base import About, Chunks, InferenceInfo, Noise, Strategy
+from rtc.runtime.strategies.world import WorldModel
 
 
 @dataclass(frozen=True)
 class Rollforward:
-    """`inner`, but from the observation that `predict` expects once the frozen rows have run.
+    """`inner`, but from the observation that `model` expects once the frozen rows have run.
 
     ```
     plan      | frozen: predicted through |            |
@@ -29,36 +25,38 @@ class Rollforward:
               0                           k <= d                                        H
     ```
 
-    Its noise stays on the observation: present one + (predicted - predicted now). error: relative, of that
-    change, each number by its own draw: 0 is a model without fault. ahead: rows to predict through, at most;
-    what is frozen behind them is left to `inner` (a policy that is told of it, say).
-    Raises InvalidArgument for a negative error or ahead; Unsupported for an inner strategy that waits, looks
-    back, or into the simulator itself.
+    model: see `rtc.runtime.strategies.world`, also for the noise of the observation. ahead: rows to predict
+    through, at most; what is frozen behind them is left to `inner` (a policy that is told of it, say).
+    Raises InvalidArgument for a negative ahead; Unsupported for an inner strategy that waits, looks back, or
+    into the simulator itself.
     """
 
     inner: Strategy
-    predict: Predict
-    error: float = 0.0
+    model: WorldModel
     ahead: int | None = None
     name: str = field(default="rollforward", init=False)
     waits: bool = field(default=False, init=False)
-    privileged: bool = field(default=True, init=False)
     history: int = field(default=1, init=False)
     about: ClassVar[About] = About(
         "shows the policy where the robot will be when the chunk begins",
         calls="those of the strategy inside (naive: n)",
-        source="VLASH (arXiv 2512.01031), with a simulator as the model",
-        needs=("a model of the world: a simulator that can be copied",),
+        source="VLASH (arXiv 2512.01031), with a simulator or learned dynamics as the model",
+        needs=("a model of the world: a simulator that can be copied, or rtc train-dynamics",),
     )
 
     def __post_init__(self) -> None:
-        if not self.error >= 0.0 or (self.ahead is not None and self.ahead < 0):
-            raise InvalidArgument(f"error={self.error}, ahead={self.ahead}; both are 0 or more")
+        if self.ahead is not None and self.ahead < 0:
+            raise InvalidArgument(f"ahead={self.ahead}; it is 0 or more")
         if self.inner.waits or self.inner.privileged or self.inner.history > 1:
             raise Unsupported(
                 f"rollforward cannot run {self.inner.name} inside: it waits, looks back on several "
                 "observations, or looks into the simulator; use naive, realtime or conditioned"
             )
+
+    @property
+    def privileged(self) -> bool:
+        """Whether its model looks into the simulator."""
+        return self.model.privileged
 
     @property
     def horizon(self) -> int:
@@ -73,17 +71,17 @@ class Rollforward:
     @property
     def max_delay(self) -> int | None:
         """The longest delay, in ticks, that this and `inner` together can do with; None: any."""
-        inner = getattr(self.inner, "max_delay", None)
+        inner = self.inner.max_delay
         return None if inner is None or self.ahead is None else inner + self.ahead
 
     def __call__(
-        self, obs: Sequence[Scene], requests: Sequence[Request | None], noise: Noise
+        self, obs: Any, requests: Sequence[Request | None], noise: Noise
     ) -> tuple[Chunks, InferenceInfo]:
         """Predict, draw from there, and put the rows that were predicted through in front."""
         committed = [self._committed(request, noise.shape[-1]) for request in requests]
-        seen = [self._expected(*known) for known in zip(obs, committed, noise, strict=True)]
+        seen = self.model.predict(obs, committed, noise)
         later = [_later(request, len(rows)) for request, rows in zip(requests, committed, strict=True)]
-        drawn, info = self.inner(np.stack(seen), later, noise)
+        drawn, info = self.inner(seen, later, noise)
         whole = [np.concatenate(parts)[: self.horizon] for parts in zip(committed, drawn, strict=True)]
         return np.stack(whole).astype(np.float32), info
 
@@ -91,16 +89,6 @@ class Rollforward:
         if request is None:
             return np.zeros((0, action_dim), np.float32)
         return request.frozen[: self.ahead]
-
-    def _expected(self, scene: Scene, committed: np.ndarray, noise: torch.Tensor) -> np.ndarray:
-        if isinstance(scene.obs, dict):
-            raise Unsupported("rollforward predicts numbers, not images: use a policy without cameras")
-        if not len(committed):
-            return scene.obs
-        change = self.predict(scene.env, committed) - self.predict(scene.env, committed[:0])
-        if self.error:
-            change = change * (1.0 + self.error * chance(noise).standard_normal(change.shape))
-        return (scene.obs + change).astype(np.float32)
 
 
 def _later(request: Request | None, rows: int) -> Request | None:
