@@ -187,10 +187,13 @@ class Builder:
             return self.env(render_mode="rgb_array")
         return self.env(render_mode="rgb_array", image_size=image_size)
 
-    def fingerprint(self, names: Iterable[str]) -> str:
-        """Of the checkpoints that these strategies run."""
+    def fingerprints(self, names: Iterable[str]) -> dict[str, str]:
+        """Of each checkpoint that these strategies run: the policy's, and of others by their folder."""
         folders = sorted({checkpoint_for(name, self.folder, self.task) for name in names})
-        return fingerprint(*(folder / name for folder in folders for name in (CONFIG, WEIGHTS)))
+        return {
+            "policy" if folder == self.folder else folder.name: fingerprint(folder / CONFIG, folder / WEIGHTS)
+            for folder in folders
+        }
 
     def strategy(self, name: str, **settings: Any) -> Callable[[], Strategy]:
         """A picklable factory of a strategy, tried once: bad settings raise InvalidArgument here."""
