@@ -64,13 +64,14 @@ def load_dynamics(folder: Path | str, task: str | None = None) -> Dynamics:
     return dynamics.eval().requires_grad_(False)
 
 
-def dynamics_folder(policy: Path) -> Path:
-    """Where the dynamics that serve the policy in this folder are, or would be: within it.
+def find_dynamics(policy: Path) -> Path | None:
+    """The folder of the dynamics that serve the policy in this one, if there are any: DYNAMICS within it.
 
-    A policy that is trained on prefixes acts in the same world: without its own, X-prefix has those of X.
+    A policy that was trained on prefixes acts in the same world: without its own, X-prefix has those of X.
     """
-    own, plain = policy / DYNAMICS, policy.with_name(policy.name.removesuffix(PREFIX)) / DYNAMICS
-    return own if own.is_dir() or not plain.is_dir() else plain
+    plain = policy.with_name(policy.name.removesuffix(PREFIX))
+    found = (folder / DYNAMICS for folder in (policy, plain))
+    return next((folder for folder in found if (folder / CONFIG).exists()), None)
 
 
 def _read(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from rtc.report.statistics import success_rate
+from rtc.report.sweep_summary import FORMAT
 from rtc.serialise import write_json
 
 TASKS = {
@@ -91,7 +92,7 @@ def make_summary(
         name: TASKS.get(name, TASKS["Catch-v0"] | {"title": name.removesuffix("-v0")}) for name in tasks
     }
     return {
-        "format": 1,
+        "format": FORMAT,
         "commit": "0123456789abcdef",
         "machine": {"processor": "a processor", "cores": 2},
         "versions": {"rtc": "0.1.0", "torch": "2.10.0"},

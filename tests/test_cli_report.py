@@ -83,8 +83,8 @@ def test_an_unfinished_sweep_says_which_command_finishes_it(tmp_path: Path) -> N
 
 
 def test_a_summary_of_another_format_says_how_to_run_again(tmp_path: Path) -> None:
-    words = refusal(write_sweep(tmp_path, make_summary() | {"format": 2}))
-    assert "has format 2 and this rtc reads format 1: run the sweep again" in words
+    words = refusal(write_sweep(tmp_path, make_summary() | {"format": 1}))
+    assert "has format 1 and this rtc reads format 2: run the sweep again" in words
     assert "or report it with rtc 0.1.0, which wrote it" in words
 
 

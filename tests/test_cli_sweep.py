@@ -19,6 +19,7 @@ from click.testing import Result
 from test_cli import ROOT, TASK, call, one_line, save_policy, wait_for
 
 from rtc.cli.sweep_output import COLUMNS
+from rtc.report.sweep_summary import FORMAT
 from rtc.serialise import read_json, write_json
 
 STRATEGIES = "synchronous,naive,realtime:schedule=exp:max_weight=steps,conditioned,oracle"
@@ -70,7 +71,7 @@ def test_a_sweep_writes_its_results_and_prints_a_table_a_task(finished: tuple[Pa
 
 def test_the_summary_says_what_was_asked_and_what_made_it(finished: tuple[Path, Result]) -> None:
     document = read_json(finished[0] / "summary.json")
-    assert document["format"] == 1
+    assert document["format"] == FORMAT
     assert document["seeds"] == [1, 3]
     assert document["settings"]["strategies"] == STRATEGIES.split(",")
     assert document["settings"]["delays"] == DELAYS.split(",")
@@ -164,10 +165,10 @@ def test_results_of_another_format_are_not_mixed(
     shutil.copytree(finished[0], tmp_path / "out")
     assert "--force" in one_line(call(*arguments(checkpoint, tmp_path / "out")))
     run = read_json(tmp_path / "out" / "run.json")
-    run["settings"]["format"], run["finished"] = 0, False
+    run["settings"]["format"], run["finished"] = FORMAT - 1, False
     write_json(tmp_path / "out" / "run.json", run)
     line = one_line(call(*arguments(checkpoint, tmp_path / "out")))
-    assert "format: 0 then, 1 now" in line
+    assert f"format: {FORMAT - 1} then, {FORMAT} now" in line
     assert "--force" in line
 
 
@@ -227,7 +228,7 @@ def test_a_measured_latency_is_reported_and_kept_when_the_sweep_goes_on(
         (["--strategies", "realtime:num_steps=few"], ["num_steps=few", "a whole number"]),
         (["--strategies", "realtime:num_steps=2:num_steps=3"], ["num_steps twice"]),
         (["--strategies", "realtime:mask_end=17"], ["0..16"]),
-        (["--strategies", "oracle:num_steps=3"], ["it has no options"]),
+        (["--strategies", "oracle:num_steps=3"], ["no option of strategy oracle", "expected=..."]),
         (["--delays", "0,often"], ["often", "uniform:2:6"]),
         (["--delays", "-1"], ["-1"]),
         (["--delays", "trace:/nowhere"], ["/nowhere"]),

@@ -18,14 +18,14 @@ from envs.outside import AnyTask, is_outside, make_outside
 from envs.task import ArmTask
 from policies.checkpoint import (
     bare_task,
-    dynamics_folder,
-    load_dynamics,
+    find_dynamics,
     load_policy,
     shipped_checkpoint,
 )
 from policies.flow import FlowPolicy
 from rtc.checkpoint import CONFIG, WEIGHTS
-from rtc.errors import CheckpointError, InvalidArgument, Unsupported
+from rtc.cli.world import LOOKING, check_copied
+from rtc.errors import CheckpointError, InvalidArgument
 from rtc.run_folder import fingerprint
 from rtc.runtime.controller import Starvation
 from rtc.runtime.strategies import (
@@ -33,12 +33,9 @@ from rtc.runtime.strategies import (
     SIMULATED,
     STRATEGIES,
     WORLD_MODELS,
-    Learned,
     Oracle,
     Rollforward,
-    Simulator,
     Strategy,
-    WorldModel,
     check_name,
     defaults_of,
     make_strategy,
@@ -114,12 +111,17 @@ def build_strategy(name: str, folder: Path, task: str, **settings: Any) -> Strat
         check_copied(task, name)
         return Oracle(foresee_anew, cached_policy(folder, task).horizon, settings.get("expected", "longest"))
     if name == Rollforward.name:
-        inner, model = (settings.pop(part, default) for part, default in AROUND.items())
-        check_name(model, WORLD_MODELS, "model")
-        options = {key: settings.pop(key) for key in defaults_of(WORLD_MODELS[model]) if key in settings}
-        world, ahead = LOOKING[model](folder, task, **options), settings.pop("ahead", None)
-        return Rollforward(build_strategy(inner, folder, task, **settings), world, ahead)
+        return _rollforward(folder, task, settings)
     return make_strategy(name, cached_policy(checkpoint_for(name, folder, task), task), **settings)
+
+
+def _rollforward(folder: Path, task: str, settings: dict[str, Any]) -> Rollforward:
+    inner, model = (settings.pop(part, default) for part, default in AROUND.items())
+    check_name(model, WORLD_MODELS, "model")
+    options = {key: settings.pop(key) for key in defaults_of(WORLD_MODELS[model]) if key in settings}
+    world = LOOKING[model](folder, cached_policy(folder, task), task, **options)
+    ahead = settings.pop("ahead", None)
+    return Rollforward(build_strategy(inner, folder, task, **settings), world, ahead)
 
 
 def checkpoint_for(name: str, folder: Path, task: str) -> Path:
@@ -127,55 +129,6 @@ def checkpoint_for(name: str, folder: Path, task: str) -> Path:
     trained = shipped_checkpoint(task, prefix=True).resolve()
     shipped = shipped_checkpoint(task).resolve()
     return trained if name in TOLD and folder == shipped and trained.is_dir() else folder
-
-
-def check_copied(task: str, name: str) -> None:
-    """Raise Unsupported, for strategy `name`, where the simulator of the task cannot be copied."""
-    if is_outside(task):
-        raise Unsupported(
-            f"{task} cannot be copied to look ahead in: leave {name} out, or take what needs no copy "
-            "(rollforward:model=learned)"
-        )
-
-
-def simulator(folder: Path, task: str, **options: Any) -> WorldModel:
-    """A copy of the task, whatever the policy."""
-    check_copied(task, Rollforward.name)
-    return Simulator(predict_obs, **options)
-
-
-@lru_cache(maxsize=4)
-def learned(folder: Path, task: str) -> WorldModel:
-    """The dynamics beside the policy in `folder`, once a process.
-
-    Raises Unsupported where there are none, CheckpointError where they do not fit the policy.
-    """
-    place, policy = dynamics_folder(folder), cached_policy(folder, task)
-    if not place.is_dir():
-        raise Unsupported(
-            f"there are no learned dynamics for the policy in {folder}; train them with "
-            f"`rtc train-dynamics --data DATA --out {place}`, or look ahead in a copy of the simulator "
-            "(model=simulator)"
-        )
-    dynamics = load_dynamics(place, task)
-    sizes = [(each.obs_dim, each.action_dim) for each in (dynamics, policy)]
-    if sizes[0] != sizes[1]:
-        raise CheckpointError(
-            f"the dynamics in {place} have observations and actions of {sizes[0]} numbers, the policy of "
-            f"{sizes[1]}; train them on the policy's demonstrations (rtc train-dynamics)"
-        )
-    return Learned(dynamics)
-
-
-LOOKING: dict[str, Callable[..., WorldModel]] = {"simulator": simulator, "learned": learned}
-"""How each of WORLD_MODELS is made for a policy's folder and a task."""
-
-
-def predict_obs(env: gymnasium.Env, actions: np.ndarray) -> np.ndarray:
-    """What would be observed after `actions`, without noise or surprise."""
-    task = env.unwrapped
-    assert isinstance(task, ArmTask), "every task of ours is one"
-    return task.predict_obs(actions)
 
 
 def foresee_anew(
@@ -244,12 +197,18 @@ class Builder:
             return self.env(render_mode="rgb_array")
         return self.env(render_mode="rgb_array", image_size=image_size)
 
-    def fingerprint(self, names: Iterable[str], *, learned: bool = False) -> str:
-        """Of the checkpoints that these strategies run. learned: with the dynamics, if there are any."""
+    def fingerprints(self, names: Iterable[str], *, learned: bool = False) -> dict[str, str]:
+        """Of each checkpoint that these strategies run: the policy's, and of others by their folder.
+
+        learned: of the dynamics, too, if there are any.
+        """
         folders = sorted({checkpoint_for(name, self.folder, self.task) for name in names})
-        if learned and dynamics_folder(self.folder).is_dir():
-            folders.append(dynamics_folder(self.folder))
-        return fingerprint(*(folder / name for folder in folders for name in (CONFIG, WEIGHTS)))
+        if learned and (dynamics := find_dynamics(self.folder)):
+            folders.append(dynamics)
+        return {
+            "policy" if folder == self.folder else folder.name: fingerprint(folder / CONFIG, folder / WEIGHTS)
+            for folder in folders
+        }
 
     def strategy(self, name: str, **settings: Any) -> Callable[[], Strategy]:
         """A picklable factory of a strategy, tried once: bad settings raise InvalidArgument here."""

@@ -50,14 +50,18 @@ def _is_latency(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < math.inf
 
 
-def measure_latency(strategy: Strategy, make_env: Callable[[], gymnasium.Env]) -> float:
-    """Milliseconds that one inference for one robot takes here: a median, on one thread, after warm-up."""
+def measure_latency(
+    strategy: Strategy, make_env: Callable[[], gymnasium.Env], robots: int = 1, times: int = TIMES
+) -> float:
+    """Milliseconds of one inference for so many robots at once: a median, on one thread, after warm-up."""
     with one_thread():
-        return 1000 * median(try_out(strategy, make_env, WARM_UP + TIMES)[WARM_UP:])
+        return 1000 * median(try_out(strategy, make_env, WARM_UP + times, robots)[WARM_UP:])
 
 
-def try_out(strategy: Strategy, make_env: Callable[[], gymnasium.Env], times: int) -> list[float]:
-    """Infer so often for a robot in the middle of its first chunk; the seconds that each took.
+def try_out(
+    strategy: Strategy, make_env: Callable[[], gymnasium.Env], times: int, robots: int = 1
+) -> list[float]:
+    """Infer so often for robots in the middle of the same first chunk; the seconds that each took.
 
     What is guided has a plan to agree with; what cannot run here raises what it would in an episode.
     """
@@ -65,9 +69,10 @@ def try_out(strategy: Strategy, make_env: Callable[[], gymnasium.Env], times: in
     with closing(make_env()) as env:
         history = History(strategy.history)
         history.see(env.reset(seed=0)[0])
-        obs: Any = [Scene(env, history.obs)] if strategy.privileged else stack([history.obs])
-        shape = (1, strategy.horizon, *(env.action_space.shape or ()))
-        chunks, _ = strategy(obs, [None], torch.randn(shape, generator=generator))
+        seen = [history.obs] * robots
+        obs: Any = [Scene(env, each) for each in seen] if strategy.privileged else stack(seen)
+        shape = (robots, strategy.horizon, *(env.action_space.shape or ()))
+        chunks, _ = strategy(obs, [None] * robots, torch.randn(shape, generator=generator))
         controller = ChunkController(chunks[0])
         for _ in range(strategy.horizon // 4):
             controller.next_action()
@@ -75,6 +80,6 @@ def try_out(strategy: Strategy, make_env: Callable[[], gymnasium.Env], times: in
         request = controller.request(min(strategy.horizon // 4, longest))
         for _ in range(times):
             noise, start = torch.randn(shape, generator=generator), perf_counter()
-            strategy(obs, [request], noise)
+            strategy(obs, [request] * robots, noise)
             seconds.append(perf_counter() - start)
     return seconds

@@ -59,7 +59,7 @@ def parse_strategy(text: str) -> StrategyText:
     types, options = option_types(name, **around), {}
     for option, equals, value in given:
         if option not in types or not equals:
-            choice = ", ".join(f"{key}=..." for key in types) or "nothing: it has no options"
+            choice = ", ".join(f"{key}=..." for key in types)
             raise InvalidArgument(
                 f"{option + equals + value!r} is no option of strategy {name}; choose from {choice}"
             )

@@ -9,7 +9,7 @@ from rtc.errors import InvalidArgument
 from rtc.serialise import read_json
 
 SUMMARY = "summary.json"
-FORMAT = 1
+FORMAT = 2
 """Of summary.json and episodes.parquet; results of another one are not mixed with these."""
 
 Summary = dict[str, Any]
