@@ -65,6 +65,7 @@ class Played:
     """A strategy that plays `act(obs)` over the whole chunk and keeps what it was shown."""
 
     name, waits, horizon, privileged, expected = "played", False, 4, False, "longest"
+    max_delay = None
 
     def __init__(self, act: Any, history: int = 1) -> None:
         self.act, self.history, self.seen = act, history, []

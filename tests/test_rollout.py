@@ -38,7 +38,7 @@ class Labelled:
 
     name = "labelled"
     horizon, history = HORIZON, 1
-    privileged = False
+    privileged, max_delay = False, None
 
     def __init__(self, waits: bool = False, expected: str = "longest") -> None:
         self.waits, self.expected = waits, expected
@@ -348,7 +348,7 @@ def test_an_episode_counts_what_its_chunks_cost(strategy: str, vjps_each: int) -
 
     class Watched:
         name, waits, horizon, privileged = infer.name, infer.waits, infer.horizon, False
-        history, expected = 1, "longest"
+        history, expected, max_delay = 1, "longest", None
 
         def __call__(self, obs, requests, noise):
             chunks, info = infer(obs, requests, noise)

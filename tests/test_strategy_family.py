@@ -16,7 +16,7 @@ from rtc.errors import InvalidArgument, Unsupported
 from rtc.runtime.controller import ChunkController, Request
 from rtc.runtime.mask import prefix_weights
 from rtc.runtime.observation import Scene
-from rtc.runtime.strategies import STRATEGIES, Oracle, Rollforward, Strategy, make_strategy
+from rtc.runtime.strategies import STRATEGIES, Oracle, Rollforward, Simulator, Strategy, make_strategy
 from rtc.runtime.strategies.blending import Ensemble
 from rtc.runtime.strategies.selection import select
 
@@ -215,7 +215,7 @@ def naive() -> Strategy:
 
 def test_roll_forward_draws_from_where_the_frozen_rows_lead() -> None:
     request, obs = plan(), observations(1)
-    chunks, info = Rollforward(naive(), drift)([Scene(0.1, obs[0])], [request], gaussian_noise(1))
+    chunks, info = Rollforward(naive(), Simulator(drift))([Scene(0.1, obs[0])], [request], gaussian_noise(1))
     there = obs.copy()
     there[0, :2] += 0.1 * request.frozen.sum(0)
     expected, _ = naive()(there, [None], gaussian_noise(1))
@@ -230,13 +230,13 @@ def test_what_roll_forward_does_not_predict_through_is_left_to_the_strategy_insi
 
     class Watched:
         name, waits, horizon, privileged, history = "watched", False, HORIZON, False, 1
-        expected = "longest"
+        expected, max_delay = "longest", None
 
         def __call__(self, obs: Any, requests: Any, noise: Any):
             seen.append(requests[0])
             return naive()(obs, requests, noise)
 
-    Rollforward(Watched(), drift, ahead=1)([Scene(0.1, obs[0])], [request], gaussian_noise(1))
+    Rollforward(Watched(), Simulator(drift), ahead=1)([Scene(0.1, obs[0])], [request], gaussian_noise(1))
     (inner,) = seen
     assert (inner.tick, inner.executed, inner.remaining) == (request.tick + 1, 3, 5)
     assert np.array_equal(inner.frozen, request.frozen[1:])
@@ -247,14 +247,14 @@ def test_a_faulty_model_errs_by_a_part_of_the_change_and_the_same_way_each_time(
     request, obs = plan(), observations(1)
     scene = [Scene(0.1, obs[0])]
     exact, faulty, again = (
-        Rollforward(naive(), drift, error=error)(scene, [request], gaussian_noise(1))[0]
+        Rollforward(naive(), Simulator(drift, error))(scene, [request], gaussian_noise(1))[0]
         for error in (0.0, 0.5, 0.5)
     )
     assert not np.array_equal(exact, faulty)
     assert np.array_equal(faulty, again)
     scene = [Scene(0.0, obs[0])]  # where nothing changes nothing can be wrong
     still, wrong = (
-        Rollforward(naive(), drift, error=error)(scene, [request], gaussian_noise(1))[0]
+        Rollforward(naive(), Simulator(drift, error))(scene, [request], gaussian_noise(1))[0]
         for error in (0.0, 0.5)
     )
     assert np.array_equal(still, wrong)
@@ -276,7 +276,7 @@ def test_roll_forward_refuses_what_it_cannot_run_inside(inner: str) -> None:
         else make_strategy(inner, GaussianPolicy())
     )
     with pytest.raises(Unsupported, match=f"cannot run {inner} inside"):
-        Rollforward(strategy, drift)
+        Rollforward(strategy, Simulator(drift))
 
 
 @pytest.mark.parametrize(

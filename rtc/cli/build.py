@@ -119,7 +119,7 @@ def _rollforward(folder: Path, task: str, settings: dict[str, Any]) -> Rollforwa
     inner, model = (settings.pop(part, default) for part, default in AROUND.items())
     check_name(model, WORLD_MODELS, "model")
     options = {key: settings.pop(key) for key in defaults_of(WORLD_MODELS[model]) if key in settings}
-    world = LOOKING[model](folder, cached_policy(folder, task), task, **options)
+    world = LOOKING[model](folder, task, **options)
     ahead = settings.pop("ahead", None)
     return Rollforward(build_strategy(inner, folder, task, **settings), world, ahead)
 

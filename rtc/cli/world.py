@@ -13,9 +13,7 @@ import numpy as np
 from envs.outside import is_outside
 from envs.task import ArmTask
 from policies.checkpoint import DYNAMICS, find_dynamics, load_dynamics
-from policies.dynamics import Dynamics
-from policies.flow import FlowPolicy
-from rtc.errors import CheckpointError, Unsupported
+from rtc.errors import Unsupported
 from rtc.runtime.strategies import Learned, Rollforward, Simulator, WorldModel
 
 
@@ -35,16 +33,17 @@ def predict_obs(env: gymnasium.Env, actions: np.ndarray) -> np.ndarray:
     return task.predict_obs(actions)
 
 
-def simulator(folder: Path, policy: FlowPolicy, task: str, **options: Any) -> WorldModel:
+def simulator(folder: Path, task: str, **options: Any) -> WorldModel:
     """A copy of the task, whatever the policy; raises Unsupported where that cannot be."""
     check_copied(task, Rollforward.name)
     return Simulator(predict_obs, **options)
 
 
-def learned(folder: Path, policy: FlowPolicy, task: str) -> WorldModel:
-    """The dynamics that serve the policy in `folder`.
+@lru_cache(maxsize=4)
+def learned(folder: Path, task: str) -> WorldModel:
+    """The dynamics that serve the policy in `folder`, loaded once a process.
 
-    Raises Unsupported where there are none, CheckpointError where they do not fit the policy.
+    Raises Unsupported where there are none, CheckpointError for those of another task.
     """
     place = find_dynamics(folder)
     if place is None:
@@ -53,21 +52,8 @@ def learned(folder: Path, policy: FlowPolicy, task: str) -> WorldModel:
             f"`rtc train-dynamics --data DATA --out {folder / DYNAMICS}`, or look ahead in a copy of the "
             "simulator (model=simulator)"
         )
-    dynamics = cached_dynamics(place, task)
-    sizes = [(each.obs_dim, each.action_dim) for each in (dynamics, policy)]
-    if sizes[0] != sizes[1]:
-        raise CheckpointError(
-            f"the dynamics in {place} have observations and actions of {sizes[0]} numbers, the policy of "
-            f"{sizes[1]}; train them on the policy's demonstrations (rtc train-dynamics)"
-        )
-    return Learned(dynamics)
-
-
-@lru_cache(maxsize=4)
-def cached_dynamics(folder: Path, task: str) -> Dynamics:
-    """`load_dynamics`, once a process."""
-    return load_dynamics(folder, task)
+    return Learned(load_dynamics(place, task))
 
 
 LOOKING: dict[str, Callable[..., WorldModel]] = {"simulator": simulator, "learned": learned}
-"""How each of WORLD_MODELS is made for a policy, in its folder, and a task."""
+"""How each of WORLD_MODELS is made for the policy in a folder, and a task."""
