@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import click
 
-from policies.checkpoint import shipped_checkpoint
+from policies.checkpoint import DYNAMICS, shipped_checkpoint
 
 OUT = Path("out")
 
@@ -25,7 +25,8 @@ class Made(NamedTuple):
     """How one task's weights are made: the arguments of `rtc demos` and `rtc train` that differ.
 
     offset, white: disturbances of the committed prefixes, action units: smaller where actions are precise.
-    prefix_steps: of the second training, on prefixes, which begins from the first; 0: none is shipped.
+    prefix_steps: of the second training, on prefixes, which begins from the first; 0: none is shipped, nor are
+    dynamics.
     paused: how often the robot has waited before a label: for what is judged by stopping and thinking.
     """
 
@@ -68,6 +69,14 @@ def train(task: str, out: Path, threads: int, *arguments: object) -> None:
     shutil.copytree(out, shipped, ignore=shutil.ignore_patterns("tensorboard"), dirs_exist_ok=True)
 
 
+def train_dynamics(task: str, out: Path, threads: int) -> None:
+    """Train the model of the task's world unless it is finished, and ship it beside the plain policy."""
+    if not (out / "recipe.json").exists():
+        settings = ("--steps", 4000, "--threads", threads, "--half")
+        rtc("train-dynamics", "--data", OUT / "demos" / task, "--out", out, *settings)
+    shutil.copytree(out, shipped_checkpoint(task) / out.name, dirs_exist_ok=True)
+
+
 def make(task: str, threads: int) -> None:
     """Everything that is shipped for one task."""
     made, plain = MADE[task], OUT / "policies" / task
@@ -78,6 +87,7 @@ def make(task: str, threads: int) -> None:
     if made.prefix_steps:
         given = ("--from", plain, "--max-delay", 8, "--learning-rate", 0.001, "--steps", made.prefix_steps)
         train(task, plain.with_name(f"{task}-prefix"), threads, *given)
+        train_dynamics(task, plain / DYNAMICS, threads)
 
 
 @click.command()

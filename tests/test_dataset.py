@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
-from rtc.dataset import MANIFEST, read_demonstrations
-from rtc.demonstrations import Demonstrations, Recording, chunks_ahead, observe, starts
+from rtc.dataset import MANIFEST, read_demonstrations, read_frames
+from rtc.demonstrations import Demonstrations, Frames, Recording, chunks_ahead, observe, starts
 from rtc.errors import DatasetError, InvalidArgument, Unsupported
 from rtc.shards import read_shard, shard_path, write_shard
 
@@ -244,3 +244,32 @@ def test_a_lerobot_data_set_without_the_extra_names_it(tmp_path: Path) -> None:
         Unsupported, match=r"need pyarrow, which is not installed: pip install 'rtc\[lerobot\]'"
     ):
         read_demonstrations(tmp_path)
+
+
+@given(lengths=st.lists(st.integers(1, 6), min_size=1, max_size=5), length=st.integers(1, 4))
+def test_windows_are_all_runs_of_frames_of_one_episode(lengths: list[int], length: int) -> None:
+    episode = np.repeat(np.arange(len(lengths)) * 7, lengths)
+    frames = Frames(np.zeros((len(episode), 1), np.float32), np.zeros((len(episode), 1), np.float32), episode)
+    expected = [
+        row
+        for row in range(len(episode))
+        if row + length <= len(episode) and len(set(episode[row : row + length])) == 1
+    ]
+    assert frames.windows(length).tolist() == expected
+
+
+def test_every_tick_is_read_with_the_action_that_ran_then(tmp_path: Path) -> None:
+    parts = [some(0), some(1, frames=9)]
+    for index, part in enumerate(parts):
+        write_shard(tmp_path, index, part)
+    (tmp_path / MANIFEST).write_text(json.dumps({"task": TASK, "shards": 2}))
+    frames, manifest = read_frames(tmp_path, TASK)
+    whole = Recording.concatenate(parts)
+    assert manifest == {"task": TASK, "shards": 2}
+    for name in ("state", "action", "episode"):
+        assert np.array_equal(getattr(frames, name), getattr(whole, name)), name
+    with pytest.raises(DatasetError, match="not of Catch-v0"):
+        read_frames(tmp_path, "Catch-v0")
+    shard_path(tmp_path, 1).unlink()
+    with pytest.raises(DatasetError, match="lacks 1 of 2 shards"):
+        read_frames(tmp_path)

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from test_dataset import same, some
 
 from rtc.cli import main
-from rtc.dataset import MANIFEST, read_demonstrations
+from rtc.dataset import MANIFEST, read_demonstrations, read_frames
 from rtc.demonstrations import Recording, starts
 from rtc.errors import DatasetError
 from rtc.lerobot_dataset import CHUNK, STATE, is_lerobot
@@ -72,6 +72,13 @@ def test_what_we_write_we_read_to_the_bit(folder: Path) -> None:
     assert np.array_equal(part.obs, whole.demonstrations(history=3).obs)
     assert np.array_equal(part.chunks, whole.chunks[:, :2])
     assert part.images == {}
+
+
+def test_every_tick_of_it_is_read_as_it_was_written(folder: Path) -> None:
+    whole, (frames, manifest) = Recording.concatenate(RECORDINGS), read_frames(folder, TASK)
+    assert manifest["task"] == TASK
+    for name in ("state", "action", "episode"):
+        assert np.array_equal(getattr(frames, name), getattr(whole, name)), name
 
 
 def test_lerobot_reads_what_we_write(folder: Path) -> None:

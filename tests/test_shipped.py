@@ -6,13 +6,17 @@ import json
 import re
 from typing import Any
 
+import gymnasium
+import numpy as np
 import pytest
+import torch
 
 import envs
-from policies.checkpoint import load_policy, shipped_checkpoint
+from policies.checkpoint import DYNAMICS, load_dynamics, load_policy, shipped_checkpoint
 from rtc.cli.build import make_env
+from rtc.cli.world import predict_obs
 from rtc.runtime.latency import ConstantDelay
-from rtc.runtime.rollout import rollout_batch
+from rtc.runtime.rollout import rollout, rollout_batch
 from rtc.runtime.strategies import make_strategy
 
 SEEDS = list(range(500_000, 500_064))
@@ -69,3 +73,55 @@ def test_shipped_weights_are_small_and_say_how_they_were_made(task: str, prefix:
     assert recipe["seconds"] < 30 * 60
     assert recipe["curve"][-1]["held_out"] == recipe["held_out_loss"]
     assert (load_policy(folder, task).max_delay > 0) is prefix
+
+
+class Witness(gymnasium.Wrapper):
+    """Keeps what is observed, what a sensor without noise would see, and what is done, tick by tick."""
+
+    def __init__(self, env: gymnasium.Env) -> None:
+        super().__init__(env)
+        self.observed: list[np.ndarray] = []
+        self.true: list[np.ndarray] = []
+        self.actions: list[np.ndarray] = []
+
+    def reset(self, **settings: Any) -> Any:
+        return self._see(self.env.reset(**settings))
+
+    def step(self, action: np.ndarray) -> Any:
+        self.actions.append(action)
+        return self._see(self.env.step(action))
+
+    def _see(self, outcome: Any) -> Any:
+        self.observed.append(outcome[0])
+        self.true.append(predict_obs(self.env, np.zeros((0, 3))).astype(np.float32))
+        return outcome
+
+
+@pytest.mark.parametrize("task", NATIVE)
+def test_shipped_dynamics_err_by_at_most_half_of_what_changes_in_four_ticks(task: str) -> None:
+    folder, ticks = shipped_checkpoint(task), 4
+    dynamics, policy = load_dynamics(folder / DYNAMICS, task), load_policy(folder, task)
+    squares = []
+    for seed in SEEDS[:4]:
+        env = Witness(make_env(task))
+        naive = make_strategy("naive", policy)
+        rollout(env, naive, execution_horizon=4, delay=ConstantDelay(2), seed=seed)
+        observed, actions = torch.tensor(np.array(env.observed)), torch.tensor(np.array(env.actions))
+        now, later = observed[:-ticks], torch.tensor(np.array(env.true))[ticks:]
+        coming = actions.unfold(0, ticks, 1).mT
+        predicted = dynamics.predict(now, coming, torch.full((len(now),), ticks))
+        errors = [(guess - later) / dynamics.obs_std for guess in (predicted, now)]
+        squares.append([error.square().mean().item() for error in errors])
+    learned, nothing = np.sqrt(np.mean(squares, axis=0))
+    assert learned <= 0.5 * nothing
+
+
+@pytest.mark.parametrize("task", NATIVE)
+def test_shipped_dynamics_are_small_and_say_how_they_were_made(task: str) -> None:
+    folder = shipped_checkpoint(task) / DYNAMICS
+    recipe = json.loads((folder / "recipe.json").read_text())
+    assert (folder / "model.safetensors").stat().st_size <= 200_000
+    assert re.fullmatch(r"[0-9a-f]{40}", recipe["commit"])
+    assert recipe["data"]["task"] == task
+    for errors in recipe["errors"].values():  # after 1, 4 and 8 ticks, held out, with the sensors' noise
+        assert errors["learned"] < min(errors["nothing changes"], errors["last change goes on"])

@@ -16,7 +16,15 @@ from rtc.errors import InvalidArgument, Unsupported
 from rtc.runtime.controller import ChunkController, Request
 from rtc.runtime.mask import prefix_weights
 from rtc.runtime.observation import Scene
-from rtc.runtime.strategies import STRATEGIES, Oracle, Rollforward, Simulator, Strategy, make_strategy
+from rtc.runtime.strategies import (
+    STRATEGIES,
+    Learned,
+    Oracle,
+    Rollforward,
+    Simulator,
+    Strategy,
+    make_strategy,
+)
 from rtc.runtime.strategies.blending import Ensemble
 from rtc.runtime.strategies.selection import select
 
@@ -213,6 +221,20 @@ def naive() -> Strategy:
     return make_strategy("naive", GaussianPolicy())
 
 
+class Watched:
+    """A strategy that keeps what it was asked."""
+
+    name, waits, horizon, privileged, history, expected = "watched", False, HORIZON, False, 1, "longest"
+
+    def __init__(self, max_delay: int | None = None) -> None:
+        self.max_delay = max_delay
+        self.requests: list[Request | None] = []
+
+    def __call__(self, obs: Any, requests: Any, noise: Any):
+        self.requests += requests
+        return naive()(obs, requests, noise)
+
+
 def test_roll_forward_draws_from_where_the_frozen_rows_lead() -> None:
     request, obs = plan(), observations(1)
     chunks, info = Rollforward(naive(), Simulator(drift))([Scene(0.1, obs[0])], [request], gaussian_noise(1))
@@ -226,18 +248,10 @@ def test_roll_forward_draws_from_where_the_frozen_rows_lead() -> None:
 
 def test_what_roll_forward_does_not_predict_through_is_left_to_the_strategy_inside() -> None:
     request, obs = plan(), observations(1)
-    seen = []
-
-    class Watched:
-        name, waits, horizon, privileged, history = "watched", False, HORIZON, False, 1
-        expected, max_delay = "longest", None
-
-        def __call__(self, obs: Any, requests: Any, noise: Any):
-            seen.append(requests[0])
-            return naive()(obs, requests, noise)
-
-    Rollforward(Watched(), Simulator(drift), ahead=1)([Scene(0.1, obs[0])], [request], gaussian_noise(1))
-    (inner,) = seen
+    watched = Watched()
+    Rollforward(watched, Simulator(drift), ahead=1)([Scene(0.1, obs[0])], [request], gaussian_noise(1))
+    (inner,) = watched.requests
+    assert inner is not None
     assert (inner.tick, inner.executed, inner.remaining) == (request.tick + 1, 3, 5)
     assert np.array_equal(inner.frozen, request.frozen[1:])
     assert np.array_equal(inner.previous[:5], request.previous[1:6])
@@ -258,6 +272,49 @@ def test_a_faulty_model_errs_by_a_part_of_the_change_and_the_same_way_each_time(
         for error in (0.0, 0.5)
     )
     assert np.array_equal(still, wrong)
+
+
+class Adding:
+    """A world in which every action adds to the first two numbers, as a network that knows it would say."""
+
+    def predict(self, obs: Tensor, actions: Tensor, rows: Tensor) -> Tensor:
+        runs = torch.arange(actions.shape[1])[None, :, None] < rows[:, None, None]
+        moved = (actions * runs).sum(1)
+        return obs + torch.nn.functional.pad(0.1 * moved, (0, obs.shape[1] - moved.shape[1]))
+
+
+def test_learned_dynamics_look_ahead_without_a_simulator_each_robot_through_its_own_rows() -> None:
+    """The peer is the simulator of the same world."""
+    requests, obs, noise = [None, plan(), plan(delay=1)], observations(3), gaussian_noise(3)
+    learned, simulated = Rollforward(naive(), Learned(Adding())), Rollforward(naive(), Simulator(drift))
+    assert (learned.privileged, simulated.privileged) == (False, True)
+    chunks, _ = learned(obs, requests, noise)
+    expected, _ = simulated([Scene(0.1, each) for each in obs], requests, noise)
+    np.testing.assert_allclose(chunks, expected, atol=1e-5)
+    assert np.array_equal(chunks[0], naive()(obs, [None] * 3, noise)[0][0])
+
+
+def test_roll_forward_predicts_numbers_and_no_images() -> None:
+    obs, request, noise = {"state": observations(1)}, plan(), gaussian_noise(1)
+    with pytest.raises(Unsupported, match="numbers, not images"):
+        Rollforward(naive(), Learned(Adding()))(obs, [request], noise)
+    with pytest.raises(Unsupported, match="numbers, not images"):
+        Rollforward(naive(), Simulator(drift))([Scene(0.1, obs)], [request], noise)
+
+
+def test_a_negative_fault_or_reach_is_refused() -> None:
+    with pytest.raises(InvalidArgument, match=r"error=-0\.1"):
+        Simulator(drift, -0.1)
+    with pytest.raises(InvalidArgument, match="ahead=-1"):
+        Rollforward(naive(), Simulator(drift), ahead=-1)
+
+
+def test_every_strategy_says_the_longest_delay_that_it_can_do_with() -> None:
+    told = Watched(max_delay=2)
+    assert naive().max_delay is Oracle(lambda *_: np.zeros(0), HORIZON).max_delay is None
+    for ahead, longest in ((0, 2), (4, 6), (None, None)):
+        assert Rollforward(told, Simulator(drift), ahead).max_delay == longest
+    assert Rollforward(naive(), Simulator(drift), 4).max_delay is None
 
 
 @pytest.mark.parametrize("name", STRATEGIES)

@@ -21,6 +21,11 @@ from rtc.runtime.strategies import STRATEGIES, make_strategy
         (" bid:samples=8 ", "bid", {"samples": 8}),
         ("rollforward:error=0.1", "rollforward", {"error": 0.1}),
         (
+            "rollforward:model=learned:inner=conditioned:ahead=4",
+            "rollforward",
+            {"model": "learned", "inner": "conditioned", "ahead": 4},
+        ),
+        (
             "rollforward:schedule=linear:inner=realtime:ahead=2",
             "rollforward",
             {"schedule": "linear", "inner": "realtime", "ahead": 2},
@@ -33,6 +38,7 @@ def test_a_text_names_a_strategy_and_its_options(text: str, name: str, options: 
     assert [type(value) for value in strategy.options.values()] == [type(value) for value in options.values()]
     assert str(strategy) == text.strip()
     assert strategy.run == options.get("inner", name)
+    assert strategy.learned == ("model=learned" in text)
 
 
 @pytest.mark.parametrize(
@@ -51,6 +57,9 @@ def test_a_text_names_a_strategy_and_its_options(text: str, name: str, options: 
         ("realtime:mask_end=all", "it must be a whole number or none"),
         ("naive:num_steps=2:num_steps=2", "gives num_steps twice"),
         ("rollforward:inner=oracle", "'oracle' does not exist"),
+        ("rollforward:model=oracle", "model 'oracle' does not exist; choose from simulator, learned"),
+        ("rollforward:model=learned:error=0.1", "'error=0.1' is no option of strategy rollforward"),
+        ("naive:model=learned", "'model=learned' is no option of strategy naive"),
         ("rollforward:schedule=exp", "'schedule=exp' is no option of strategy rollforward"),
     ],
 )
