@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rtc.demonstrations import Demonstrations
-from rtc.errors import DatasetError, InvalidArgument
+from rtc.demonstrations import Demonstrations, Recording
+from rtc.errors import DatasetError, InvalidArgument, Unsupported
 from rtc.lerobot_dataset import chosen, is_lerobot, read_lerobot
 from rtc.serialise import read_json
 from rtc.shards import missing_shards, read_shard
@@ -56,13 +56,37 @@ def read_demonstrations(
     return _cut(demonstrations, horizon, folder), info | manifest
 
 
-def _read_shards(folder: Path, count: int, history: int, cameras: Sequence[str] | None) -> Demonstrations:
+def read_recording(folder: Path, task: str) -> tuple[Recording, dict[str, Any]]:
+    """Every tick of the plain form with the labels, without images, and its manifest.
+
+    Raises DatasetError as `read_demonstrations`, Unsupported for a LeRobotDataset.
+    """
+    if is_lerobot(folder):
+        raise Unsupported(
+            f"{folder} is a LeRobotDataset, of which only the labelled ticks are read; "
+            "record the plain form: rtc demos --format plain"
+        )
+    manifest = _read_manifest(folder / MANIFEST)
+    if manifest["task"] != task:
+        raise DatasetError(f"{folder} holds demonstrations of {manifest['task']}, not of {task}; pass --data")
+    _check_shards(folder, manifest["shards"])
+    parts = [read_shard(folder, index) for index in range(manifest["shards"])]
+    for part in parts:
+        part.images = {}
+    return Recording.concatenate(parts), manifest
+
+
+def _check_shards(folder: Path, count: int) -> None:
     missing = missing_shards(folder, count)
     if missing:
         raise DatasetError(
             f"{folder} lacks {len(missing)} of {count} shards; "
             "give the same `rtc demos` command again to finish it"
         )
+
+
+def _read_shards(folder: Path, count: int, history: int, cameras: Sequence[str] | None) -> Demonstrations:
+    _check_shards(folder, count)
     parts = []
     for index in range(count):
         shard = read_shard(folder, index)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
@@ -18,14 +18,16 @@ from envs.outside import AnyTask, is_outside, make_outside
 from envs.task import ArmTask
 from policies.checkpoint import bare_task, load_policy, shipped_checkpoint
 from policies.flow import FlowPolicy
+from policies.residual import ResidualHead, load_residual, residual_folder
 from rtc.checkpoint import CONFIG, WEIGHTS
 from rtc.errors import CheckpointError, InvalidArgument, Unsupported
 from rtc.run_folder import fingerprint
 from rtc.runtime.controller import Starvation
 from rtc.runtime.strategies import (
+    ALL,
     SIMULATED,
-    STRATEGIES,
     Oracle,
+    Residual,
     Rollforward,
     Strategy,
     check_name,
@@ -70,7 +72,7 @@ def make_env(task: str, **settings: Any) -> gymnasium.Env:
 def check_strategies(names: list[str]) -> list[str]:
     """`names` as they are; raises InvalidArgument, with those that exist, for one that does not."""
     for name in names:
-        check_name(name, [*STRATEGIES, *SIMULATED])
+        check_name(name, ALL)
     return names
 
 
@@ -94,12 +96,17 @@ def cached_policy(folder: Path, task: str) -> FlowPolicy:
 def build_strategy(name: str, folder: Path, task: str, **settings: Any) -> Strategy:
     """The strategy `name` around the policy in `folder`, or the oracle with chunks as long as its.
 
-    For rollforward `settings` may name the strategy inside ("inner"), its `ahead` and its `error`.
+    For rollforward and residual `settings` may name the strategy inside ("inner"), for the former its `ahead`
+    and its `error`. Raises Unsupported for residual without a head.
     """
     if name in SIMULATED and is_outside(task):
         raise Unsupported(f"{task} cannot be copied to look ahead in: leave {name} out")
     if name == Oracle.name:
         return Oracle(foresee_anew, cached_policy(folder, task).horizon, settings.get("expected", "longest"))
+    if name == Residual.name:
+        inner = settings.pop("inner", "naive")
+        head = cached_residual(checkpoint_for(inner, folder, task), task)
+        return Residual(build_strategy(inner, folder, task, **settings), head)
     if name == Rollforward.name:
         inner = settings.pop("inner", "naive")
         model = {key: settings.pop(key) for key in ("ahead", "error") if key in settings}
@@ -112,6 +119,18 @@ def checkpoint_for(name: str, folder: Path, task: str) -> Path:
     trained = shipped_checkpoint(task, prefix=True).resolve()
     shipped = shipped_checkpoint(task).resolve()
     return trained if name in TOLD and folder == shipped and trained.is_dir() else folder
+
+
+@lru_cache(maxsize=4)
+def cached_residual(folder: Path, task: str) -> ResidualHead:
+    """The residual head of the policy in `folder`, once a process; raises Unsupported where there is none."""
+    return load_residual(residual_folder(folder), cached_policy(folder, task))
+
+
+def weights_of(name: str, options: Mapping[str, Any], folder: Path, task: str) -> list[Path]:
+    """The checkpoints that strategy `name` runs with these options, that of the policy first."""
+    policy = checkpoint_for(options.get("inner", name), folder, task)
+    return [policy, residual_folder(policy)] if name == Residual.name else [policy]
 
 
 def predict_obs(env: gymnasium.Env, actions: np.ndarray) -> np.ndarray:
@@ -187,10 +206,12 @@ class Builder:
             return self.env(render_mode="rgb_array")
         return self.env(render_mode="rgb_array", image_size=image_size)
 
-    def fingerprint(self, names: Iterable[str]) -> str:
-        """Of the checkpoints that these strategies run."""
-        folders = sorted({checkpoint_for(name, self.folder, self.task) for name in names})
-        return fingerprint(*(folder / name for folder in folders for name in (CONFIG, WEIGHTS)))
+    def fingerprint(self, strategies: Iterable[tuple[str, Mapping[str, Any]]]) -> str:
+        """Of the checkpoints that these strategies run, names with their options."""
+        found = (weights_of(*strategy, self.folder, self.task) for strategy in strategies)
+        folders = sorted({folder for each in found for folder in each})
+        files = [folder / name for folder in folders for name in (CONFIG, WEIGHTS)]
+        return fingerprint(*(file for file in files if file.is_file()))
 
     def strategy(self, name: str, **settings: Any) -> Callable[[], Strategy]:
         """A picklable factory of a strategy, tried once: bad settings raise InvalidArgument here."""

@@ -6,9 +6,9 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from rtc.runtime.strategies import SIMULATED, STRATEGIES, About, check_name, options_of
+from rtc.runtime.strategies import ALL, About, check_name, options_of
 
-ABOUT: dict[str, About] = {name: strategy.about for name, strategy in {**STRATEGIES, **SIMULATED}.items()}
+ABOUT: dict[str, About] = {name: strategy.about for name, strategy in ALL.items()}
 
 
 @click.command(short_help="List the ways of executing chunks, or describe one.")

@@ -1,6 +1,6 @@
 """Strategies as users write them: `naive`, or with options `realtime:schedule=exp:max_weight=steps`.
 
-`rollforward` has the options of the strategy inside, too: `rollforward:inner=realtime:ahead=4:schedule=exp`.
+`rollforward` and `residual` have the options of the strategy inside, too: `rollforward:inner=realtime:ahead=4:schedule=exp`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from rtc.errors import InvalidArgument
-from rtc.runtime.strategies import SIMULATED, STRATEGIES, Rollforward, check_name, options_of
+from rtc.runtime.strategies import ALL, STRATEGIES, Residual, Rollforward, check_name, options_of
 
 GIVEN = ("device",)
 """Options that a command line decides otherwise."""
@@ -39,7 +39,7 @@ class StrategyText:
 def parse_strategy(text: str) -> StrategyText:
     """What `text` asks for; raises InvalidArgument, with what exists, where a name or an option does not."""
     name, *words = text.strip().split(":")
-    check_name(name, [*STRATEGIES, *SIMULATED])
+    check_name(name, ALL)
     given = [word.partition("=") for word in words]
     types, options = option_types(name, inner=dict((key, value) for key, _, value in given).get("inner")), {}
     for option, equals, value in given:
@@ -57,13 +57,13 @@ def parse_strategy(text: str) -> StrategyText:
 def option_types(name: str, inner: str | None = None) -> dict[str, tuple[type, ...]]:
     """The options of strategy `name` that a text can give, and the types that each may have.
 
-    inner: the strategy inside `rollforward`, naive unless it is said.
+    inner: the strategy inside `rollforward` or `residual`, naive unless it is said.
     """
-    strategy = (STRATEGIES | SIMULATED)[name]
+    strategy = ALL[name]
     hints = get_type_hints(strategy)
     found = {key: _types(hints[key]) for key in options_of(name) if key not in GIVEN}
     own = {key: types for key, types in found.items() if all(each in CONVERTED for each in types)}
-    if strategy is not Rollforward:
+    if strategy not in (Rollforward, Residual):
         return own
     check_name(inner or "naive", STRATEGIES)
     return {"inner": (str,), **own, **option_types(inner or "naive")}

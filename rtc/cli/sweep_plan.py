@@ -90,7 +90,7 @@ def make_sweep_plan(arguments: Mapping[str, Any]) -> SweepPlan:
         "episodes": arguments["episodes"],
         "seed": arguments["seed"],
         "policy_sha256": {
-            task: builder.fingerprint(strategy.run for strategy in strategies)
+            task: builder.fingerprint((strategy.name, strategy.options) for strategy in strategies)
             for task, builder in builders.items()
         },
         "versions": versions(),

@@ -9,6 +9,7 @@ selection    draw many, keep the one that fits: bid
 steering     steer the flow without a gradient: seam, overwrite, paint, warm
 realtime     guide the flow (PiGDM); posterior: by the policy's own covariance
 conditioned  ask a policy that was trained to be told; auto: if it was, else guide
+residual     correct every action as it is about to run, by a small head
 rollforward  show the policy where the robot will be          } look into a simulator,
 oracle       the expert, knowing all: the ceiling             } and are built by who has one
 ```
@@ -34,17 +35,20 @@ from rtc.runtime.strategies.conditioned import Conditioned
 from rtc.runtime.strategies.oracle import Oracle
 from rtc.runtime.strategies.posterior import Posterior
 from rtc.runtime.strategies.realtime import Realtime
+from rtc.runtime.strategies.residual import Residual
 from rtc.runtime.strategies.rollforward import Rollforward
 from rtc.runtime.strategies.selection import Bid
 from rtc.runtime.strategies.steering import Overwrite, Paint, Seam, Warm
 
 __all__ = [
+    "ALL",
     "SIMULATED",
     "STRATEGIES",
     "About",
     "FlowPolicy",
     "InferenceInfo",
     "Oracle",
+    "Residual",
     "Rollforward",
     "Strategy",
     "check_name",
@@ -62,6 +66,8 @@ STRATEGIES: dict[str, type[Any]] = {
 """What runs a policy alone."""
 SIMULATED: dict[str, type[Rollforward] | type[Oracle]] = {each.name: each for each in (Rollforward, Oracle)}
 """What needs a simulator as well, and is built by who has one."""
+ALL: dict[str, type[Any]] = {**STRATEGIES, Residual.name: Residual, **SIMULATED}
+"""Every strategy; `residual` is built by who has its head."""
 
 
 def check_name(name: str, known: Iterable[str]) -> None:
@@ -72,7 +78,7 @@ def check_name(name: str, known: Iterable[str]) -> None:
 
 def options_of(name: str) -> dict[str, Any]:
     """The options of the strategy called `name`, with their defaults: all but what it is made around."""
-    parameters = inspect.signature((STRATEGIES | SIMULATED)[name]).parameters.values()
+    parameters = inspect.signature(ALL[name]).parameters.values()
     return {each.name: each.default for each in parameters if each.default is not each.empty}
 
 
