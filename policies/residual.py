@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -24,7 +25,7 @@ WAVES = 4  # sines and cosines of a row's place in its chunk
 
 
 class ResidualHead(nn.Module, PyTorchModelHubMixin):
-    """(observation now, action of the plan, its row) -> what to add to it (Sendai et al. 2025, arXiv 2509.23224).
+    """(observation now, action of the plan, its row) -> what to add to it.
 
     ```
     (obs - mean) / std, (action - mean) / std, sin and cos of the row  ->  hidden layers  ->  bound * tanh
@@ -32,7 +33,8 @@ class ResidualHead(nn.Module, PyTorchModelHubMixin):
 
     A new head adds nothing. channels, layers: of the hidden layers. bound: the largest correction of a number
     of an action, above 0, in the policy's units (standard deviations). format: of the checkpoint. Raises
-    InvalidArgument for sizes below 1 or a bound that is not positive, CheckpointError for a format from the future.
+    InvalidArgument for sizes below 1 or a bound that is not positive, CheckpointError for a format from the
+    future. Source: Sendai et al. 2025 (A2C2, arXiv 2509.23224), whose head sees the policy's features too.
     """
 
     def __init__(
@@ -62,14 +64,11 @@ class ResidualHead(nn.Module, PyTorchModelHubMixin):
         self.task, self.horizon, self.bound = task, horizon, bound
         self.obs_dim, self.action_dim = obs_dim, action_dim
         widths = [obs_dim + action_dim + 2 * WAVES, *[channels] * layers]
-        hidden = [
-            part
-            for into, out in zip(widths, widths[1:], strict=False)
-            for part in (nn.Linear(into, out), nn.SiLU())
-        ]
-        self.network = nn.Sequential(*hidden, nn.Linear(channels, action_dim))
-        nn.init.zeros_(self.network[-1].weight)
-        nn.init.zeros_(self.network[-1].bias)
+        hidden = [part for into, out in pairwise(widths) for part in (nn.Linear(into, out), nn.SiLU())]
+        last = nn.Linear(channels, action_dim)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        self.network = nn.Sequential(*hidden, last)
         # limits are arguments, kept in config.json: not among the weights, but moved with them
         self.register_buffer("action_low", torch.as_tensor(action_low), persistent=False)
         self.register_buffer("action_high", torch.as_tensor(action_high), persistent=False)
@@ -179,8 +178,8 @@ def residual_folder(policy: Path) -> Path:
 def load_residual(folder: Path, policy: FlowPolicy) -> ResidualHead:
     """The head in `folder`, for inference, on the CPU; it must fit `policy`.
 
-    Raises Unsupported where there is no such folder, CheckpointError for files that are missing, damaged, from
-    a newer version, or of another task or size.
+    Raises Unsupported where there is no such folder, CheckpointError for files that are missing, damaged,
+    from a newer version, or of another task or size.
     """
     if not folder.is_dir():
         raise Unsupported(

@@ -8,6 +8,7 @@ chunk           row 0   row 1     row 2     ...              the expert's action
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +18,6 @@ from torch import Tensor
 
 from policies.flow import FlowPolicy
 from policies.residual import ResidualHead, ResidualRecipe
-from rtc.cli.progress import Advance
 from rtc.demonstrations import Recording, chunks_ahead, expert_actions
 from rtc.errors import InvalidArgument, Unsupported
 from rtc.runtime.strategies import make_strategy
@@ -27,9 +27,10 @@ BATCH = 256  # frames that are drawn for at once; fixed, so that a resumed train
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of chunks beside what was seen when their tick had come; obs and actions as the environment has them.
+    """Rows of chunks beside what was seen when their tick had come.
 
-    residual: the expert's action less the row's, in the policy's units. episode: where it was seen.
+    obs, actions: as the environment has them. residual: the expert's action less the row's, in the policy's
+    units. episode: where it was seen.
     """
 
     obs: Float[Tensor, "n obs_dim"]
@@ -53,13 +54,14 @@ class Rows:
 
 
 def residual_rows(
-    policy: FlowPolicy, recording: Recording, recipe: ResidualRecipe, advance: Advance = lambda *_: None
+    policy: FlowPolicy, recording: Recording, recipe: ResidualRecipe, advance: Callable[[int], object]
 ) -> Rows:
     """Draw chunks at `recipe.frames` frames (or all, if there are fewer) and lay them beside what followed.
 
-    The demonstration may have passed on the left where a chunk passes on the right, and the difference of
-    the two is nothing to learn: of `recipe.draws` chunks a frame the one nearest to what was executed is kept.
-    Only ticks whose action is the expert's count, not committed ones (`expert_actions`).
+    The demonstration may have passed on the left where a chunk passes on the right, and the difference of the
+    two is nothing to learn: of `recipe.draws` chunks a frame the one nearest to what was executed is kept.
+    Only ticks whose action is the expert's count, not committed ones (`expert_actions`). advance: told how
+    many frames are done, batch by batch.
     Raises Unsupported for a policy with cameras or a history, InvalidArgument where no tick is left.
     """
     if policy.cameras or policy.history > 1:
@@ -95,7 +97,7 @@ def _nearest_chunks(
     inside: Bool[np.ndarray, "all horizon"],
     frames: Int[np.ndarray, " n"],
     recipe: ResidualRecipe,
-    advance: Advance,
+    advance: Callable[[int], object],
 ) -> Float[np.ndarray, "n horizon action_dim"]:
     """At each of `frames` the drawn chunk that is nearest to what was executed from there on."""
     strategy, found = make_strategy("naive", policy), []

@@ -1,6 +1,7 @@
 """Strategies as users write them: `naive`, or with options `realtime:schedule=exp:max_weight=steps`.
 
-`rollforward` and `residual` have the options of the strategy inside, too: `rollforward:inner=realtime:ahead=4:schedule=exp`.
+`rollforward` and `residual` have the options of the strategy inside, too:
+`rollforward:inner=realtime:ahead=4:schedule=exp`.
 """
 
 from __future__ import annotations
@@ -29,11 +30,6 @@ class StrategyText:
 
     def __str__(self) -> str:
         return self.text
-
-    @property
-    def run(self) -> str:
-        """The name of the strategy that runs a policy: the one inside, if there is one."""
-        return str(self.options.get("inner", self.name))
 
 
 def parse_strategy(text: str) -> StrategyText:

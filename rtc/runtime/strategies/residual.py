@@ -36,8 +36,8 @@ class Residual:
     """The chunks of `inner`, and what `head` adds to each row when its tick has come.
 
     ```
-    chunk b, asked for with obs 4      b0 b1 b2 b3 b4 b5 b6 b7
-    executed                                       b4 + head(obs 8, b4, row 4), b5 + head(obs 9, b5, row 5), ...
+    chunk b, asked for at tick 4    b0 b1 b2 b3 b4 b5 b6 b7
+    executed from tick 8 on                     b4 + head(obs 8, b4, row 4), b5 + head(obs 9, b5, row 5)
     ```
 
     The plan stays as it is: what `inner` is told is committed are the rows without their corrections.
