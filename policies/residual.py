@@ -127,11 +127,9 @@ class ResidualHead(nn.Module, PyTorchModelHubMixin):
                 f"observations of {obs.shape[1]} and actions of {actions.shape[1]} numbers; "
                 f"this residual head of {self.task} takes {self.obs_dim} and {self.action_dim}"
             )
-        given = (obs, actions, rows)
-        if len(obs) == 1:  # alone it would be rounded otherwise than among many (see FlowPolicy.encode)
-            given = tuple(values.repeat(2, *[1] * (values.ndim - 1)) for values in given)
-        added = self(*given)[: len(obs)] * self.action_std
-        return (actions + added).clamp(self.action_low, self.action_high)
+        precise = self.obs_mean.dtype
+        added = self(obs.to(precise), actions.to(precise), rows) * self.action_std
+        return (actions + added).clamp(self.action_low, self.action_high).to(actions.dtype)
 
 
 def residual_loss(
@@ -178,6 +176,8 @@ def residual_folder(policy: Path) -> Path:
 def load_residual(folder: Path, policy: FlowPolicy) -> ResidualHead:
     """The head in `folder`, for inference, on the CPU; it must fit `policy`.
 
+    It computes in float64: among many robots a product of float32 is rounded otherwise than alone, and an
+    episode must not depend on how many others are simulated with it.
     Raises Unsupported where there is no such folder, CheckpointError for files that are missing, damaged,
     from a newer version, or of another task or size.
     """
@@ -202,4 +202,4 @@ def load_residual(folder: Path, policy: FlowPolicy) -> ResidualHead:
             f"the residual head in {folder} is of {head.task} (observations, actions, rows: {ours}), the "
             f"policy of {policy.task} {theirs}; train one for it with `rtc train-residual`"
         )
-    return head.eval().requires_grad_(False)
+    return head.double().eval().requires_grad_(False)

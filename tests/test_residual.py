@@ -41,7 +41,7 @@ def some_head(seed: int = 0) -> ResidualHead:
     head = ResidualHead("PointMass", 6, 2, HORIZON)
     for parameter in head.parameters():
         parameter.data = 0.2 * torch.randn_like(parameter)
-    return head.eval()
+    return head.double().eval()
 
 
 @dataclass
@@ -162,6 +162,7 @@ def test_a_correction_is_the_same_to_the_bit_alone_and_among_many() -> None:
     rows, head = torch.arange(64) % HORIZON, some_head()
     with torch.inference_mode():
         whole = head.correct(obs, actions, rows)
+        assert whole.dtype == torch.float32
         for size in (1, 2, 3, 5, 17, 40):
             assert torch.equal(head.correct(obs[:size], actions[:size], rows[:size]), whole[:size])
 
@@ -252,7 +253,8 @@ def saved(tmp_path: Path) -> Path:
 def test_a_head_comes_back_as_it_was_saved(saved: Path, policy: FlowPolicy) -> None:
     head, again = some_head(), load_residual(saved, policy)
     given = (torch.randn(5, 6), torch.rand(5, 2), torch.arange(5))
-    assert torch.equal(head.correct(*given), again.correct(*given))
+    torch.testing.assert_close(again.correct(*given), head.correct(*given))
+    assert again.obs_mean.dtype == torch.float64  # see the test of bits
     assert not any(parameter.requires_grad for parameter in again.parameters())
 
 
