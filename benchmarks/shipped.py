@@ -1,4 +1,4 @@
-"""The shipped weights: demonstrations, plain policy and policy with prefixes of every task, made again.
+"""The shipped weights: demonstrations, plain policy, its head, and policy with prefixes of every task, again.
 
     python -m benchmarks.shipped [--task Catch-v0 ...] [--threads 2]
 
@@ -17,6 +17,7 @@ from typing import NamedTuple
 import click
 
 from policies.checkpoint import DYNAMICS, shipped_checkpoint
+from policies.residual import residual_folder
 
 OUT = Path("out")
 
@@ -25,8 +26,8 @@ class Made(NamedTuple):
     """How one task's weights are made: the arguments of `rtc demos` and `rtc train` that differ.
 
     offset, white: disturbances of the committed prefixes, action units: smaller where actions are precise.
-    prefix_steps: of the second training, on prefixes, which begins from the first; 0: none is shipped, nor are
-    dynamics.
+    prefix_steps: of the second training, on prefixes, which begins from the first; 0: none is shipped, and
+    neither dynamics nor a residual head.
     paused: how often the robot has waited before a label: for what is judged by stopping and thinking.
     """
 
@@ -77,6 +78,15 @@ def train_dynamics(task: str, out: Path, threads: int) -> None:
     shutil.copytree(out, shipped_checkpoint(task) / out.name, dirs_exist_ok=True)
 
 
+def train_residual(task: str, policy: Path, threads: int) -> None:
+    """Train a head for the plain policy unless it is finished, and ship it; both policies run with it."""
+    out = OUT / "residuals" / task
+    if not (out / "recipe.json").exists():
+        given = ("--policy", policy, "--data", OUT / "demos" / task, "--out", out)
+        rtc("train-residual", *given, "--threads", threads, "--half")
+    shutil.copytree(out, residual_folder(shipped_checkpoint(task)), dirs_exist_ok=True)
+
+
 def make(task: str, threads: int) -> None:
     """Everything that is shipped for one task."""
     made, plain = MADE[task], OUT / "policies" / task
@@ -88,6 +98,7 @@ def make(task: str, threads: int) -> None:
         given = ("--from", plain, "--max-delay", 8, "--learning-rate", 0.001, "--steps", made.prefix_steps)
         train(task, plain.with_name(f"{task}-prefix"), threads, *given)
         train_dynamics(task, plain / DYNAMICS, threads)
+        train_residual(task, plain, threads)
 
 
 @click.command()

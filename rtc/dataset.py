@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rtc.demonstrations import Demonstrations, Frames
-from rtc.errors import DatasetError, InvalidArgument
+from rtc.demonstrations import Demonstrations, Frames, Recording
+from rtc.errors import DatasetError, InvalidArgument, Unsupported
 from rtc.lerobot_dataset import chosen, is_lerobot, read_lerobot, read_lerobot_frames
 from rtc.serialise import read_json
 from rtc.shards import missing_shards, read_shard
@@ -71,6 +71,26 @@ def _manifest_of(folder: Path, task: str | None) -> dict[str, Any]:
             f"{folder} holds demonstrations of {manifest['task']}, not of {task}; pass --task or --data"
         )
     return manifest
+
+
+def read_recording(folder: Path, task: str) -> tuple[Recording, dict[str, Any]]:
+    """Every tick of the plain form with the labels, without images, and its manifest.
+
+    Raises DatasetError as `read_demonstrations`, Unsupported for a LeRobotDataset.
+    """
+    if is_lerobot(folder):
+        raise Unsupported(
+            f"{folder} is a LeRobotDataset, of which only the labelled ticks are read; "
+            "record the plain form: rtc demos --format plain"
+        )
+    manifest = _read_manifest(folder / MANIFEST)
+    if manifest["task"] != task:
+        raise DatasetError(f"{folder} holds demonstrations of {manifest['task']}, not of {task}; pass --data")
+    _check_shards(folder, manifest["shards"])
+    parts = [read_shard(folder, index) for index in range(manifest["shards"])]
+    for part in parts:
+        part.images = {}
+    return Recording.concatenate(parts), manifest
 
 
 def _check_shards(folder: Path, count: int) -> None:

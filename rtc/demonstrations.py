@@ -105,6 +105,26 @@ class Frames:
         return rows[rows + length - 1 <= _last(self.episode)]
 
 
+def expert_actions(
+    recording: Recording,
+) -> tuple[Float[np.ndarray, "frames action_dim"], Bool[np.ndarray, " frames"]]:
+    """What the expert does at every frame according to the last label, and where it is known.
+
+    ```
+    label       c c c X X X X X       c: committed before the expert had a say
+    frames      - - - x x x ~ ~       -: not the expert's; ~: something else ran than what was labelled
+    ```
+    """
+    frames, labelled = np.arange(len(recording.episode)), np.flatnonzero(recording.replanned)
+    label = np.searchsorted(labelled, frames, side="right") - 1
+    since = frames - labelled[np.maximum(label, 0)]
+    known = (label >= 0) & (since >= recording.committed[label]) & (since < recording.chunks.shape[1])
+    known &= recording.episode[labelled[np.maximum(label, 0)]] == recording.episode
+    actions = recording.chunks[label, np.minimum(since, recording.chunks.shape[1] - 1)]
+    followed = (actions == recording.action).all(1)
+    return actions, known & (followed | (since == 0))
+
+
 def starts(episode: Int[np.ndarray, " frames"]) -> Int[np.ndarray, " episodes"]:
     """The first frame of each episode; the frames of an episode lie together."""
     return np.flatnonzero(np.concatenate([[True], episode[1:] != episode[:-1]])[: len(episode)])

@@ -29,7 +29,7 @@ def test_the_list_names_every_strategy_with_what_it_needs() -> None:
     for name, about in ABOUT.items():
         (line,) = (line for line in text.splitlines() if line.split()[:1] == [name])
         assert about.summary[:20] in line
-    assert check_strategies(list(ABOUT)) == [*STRATEGIES, *SIMULATED]
+    assert check_strategies(list(ABOUT)) == [*STRATEGIES, "residual", *SIMULATED]
 
 
 @pytest.mark.parametrize("name", ABOUT)

@@ -12,12 +12,15 @@ import pytest
 import torch
 
 import envs
+from envs.demos import Recipe, record_episodes
 from policies.checkpoint import DYNAMICS, load_dynamics, load_policy, shipped_checkpoint
+from policies.residual import ResidualRecipe, load_residual, residual_loss
 from rtc.cli.build import make_env
+from rtc.cli.residual_rows import residual_rows
 from rtc.cli.world import predict_obs
 from rtc.runtime.latency import ConstantDelay
 from rtc.runtime.rollout import rollout, rollout_batch
-from rtc.runtime.strategies import make_strategy
+from rtc.runtime.strategies import Residual, make_strategy
 
 SEEDS = list(range(500_000, 500_064))
 TASKS = [task.removeprefix("rtc/") for task in envs.TASKS]
@@ -125,3 +128,40 @@ def test_shipped_dynamics_are_small_and_say_how_they_were_made(task: str) -> Non
     assert recipe["data"]["task"] == task
     for errors in recipe["errors"].values():  # after 1, 4 and 8 ticks, held out, with the sensors' noise
         assert errors["learned"] < min(errors["nothing changes"], errors["last change goes on"])
+
+
+@pytest.mark.parametrize("task", NATIVE)
+def test_the_shipped_head_lowers_the_error_on_episodes_that_nobody_has_seen(task: str) -> None:
+    recipe = json.loads((shipped_checkpoint(task) / "residual" / "recipe.json").read_text())
+    policy = load_policy(shipped_checkpoint(task), task)
+    head = load_residual(shipped_checkpoint(task) / "residual", policy)
+    made = Recipe(**recipe["data"]["recipe"])
+    recording = record_episodes(lambda: make_env(task).unwrapped, range(500_000, 500_012), made)
+    rows = residual_rows(policy, recording, ResidualRecipe(frames=200), lambda _: None)
+    given = (rows.obs, rows.actions, rows.rows, rows.residual)
+    left = residual_loss(head, *(values.double() for values in given[:2]), *given[2:])
+    assert left < 0.75 * rows.residual.square().mean()
+    assert (shipped_checkpoint(task) / "residual" / "model.safetensors").stat().st_size < 200_000
+    assert re.fullmatch(r"[0-9a-f]{40}", recipe["commit"])
+    assert recipe["data"]["seed"] >= 1_000_000
+
+
+@pytest.mark.parametrize("task", NATIVE)
+def test_corrected_at_every_tick_a_plain_policy_bears_half_a_chunk_of_delay(task: str) -> None:
+    policy = load_policy(shipped_checkpoint(task), task)
+    head = load_residual(shipped_checkpoint(task) / "residual", policy)
+    inner = make_strategy("naive", policy)
+    seeds = SEEDS[:32]
+    outcomes = [
+        rollout_batch(
+            [make_env(task) for _ in seeds],
+            strategy,
+            execution_horizon=8,
+            delay=ConstantDelay(8),
+            seeds=seeds,
+            starvation=make_env(task).unwrapped.metadata["starvation"],
+        )[0]
+        for strategy in (inner, Residual(inner, head))
+    ]
+    naive, corrected = (sum(episode.success for episode in episodes) for episodes in outcomes)
+    assert corrected > naive

@@ -19,6 +19,7 @@ from rtc.cli.train import train
 from rtc.cli.train_check import train_check
 from rtc.cli.train_dynamics import train_dynamics
 from rtc.cli.train_prior import train_prior
+from rtc.cli.train_residual import train_residual
 from rtc.errors import RtcError
 
 INTERRUPTED = 130  # 128 + SIGINT, what a shell reports for Ctrl-C
@@ -64,5 +65,6 @@ main.add_command(demos)
 main.add_command(train)
 main.add_command(train_dynamics)
 main.add_command(train_prior)
+main.add_command(train_residual)
 main.add_command(restore)
 main.add_command(train_check)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
@@ -23,17 +23,18 @@ from policies.checkpoint import (
     shipped_checkpoint,
 )
 from policies.flow import FlowPolicy
+from policies.residual import ResidualHead, load_residual, residual_folder
 from rtc.checkpoint import CONFIG, WEIGHTS
 from rtc.cli.world import LOOKING, check_copied
 from rtc.errors import CheckpointError, InvalidArgument
 from rtc.run_folder import fingerprint
 from rtc.runtime.controller import Starvation
 from rtc.runtime.strategies import (
+    ALL,
     AROUND,
-    SIMULATED,
-    STRATEGIES,
     WORLD_MODELS,
     Oracle,
+    Residual,
     Rollforward,
     Strategy,
     check_name,
@@ -79,7 +80,7 @@ def make_env(task: str, **settings: Any) -> gymnasium.Env:
 def check_strategies(names: list[str]) -> list[str]:
     """`names` as they are; raises InvalidArgument, with those that exist, for one that does not."""
     for name in names:
-        check_name(name, [*STRATEGIES, *SIMULATED])
+        check_name(name, ALL)
     return names
 
 
@@ -103,20 +104,24 @@ def cached_policy(folder: Path, task: str) -> FlowPolicy:
 def build_strategy(name: str, folder: Path, task: str, **settings: Any) -> Strategy:
     """The strategy `name` around the policy in `folder`, or the oracle with chunks as long as its.
 
-    For rollforward `settings` may name the strategy inside ("inner"), its `ahead`, and what it looks ahead
-    with: "model", a key of WORLD_MODELS, and the options of that. Raises Unsupported for what the task or the
-    policy does not have, and says how to get it.
+    For rollforward and residual `settings` may name the strategy inside ("inner"), for rollforward `ahead`
+    and what it looks ahead with: "model", a key of WORLD_MODELS, and the options of that. Raises Unsupported
+    for what the task or the policy does not have, and says how to get it.
     """
     if name == Oracle.name:
         check_copied(task, name)
         return Oracle(foresee_anew, cached_policy(folder, task).horizon, settings.get("expected", "longest"))
+    if name == Residual.name:
+        inner = settings.pop("inner", AROUND[Residual.name]["inner"])
+        head = cached_residual(checkpoint_for(inner, folder, task), task)
+        return Residual(build_strategy(inner, folder, task, **settings), head)
     if name == Rollforward.name:
         return _rollforward(folder, task, settings)
     return make_strategy(name, cached_policy(checkpoint_for(name, folder, task), task), **settings)
 
 
 def _rollforward(folder: Path, task: str, settings: dict[str, Any]) -> Rollforward:
-    inner, model = (settings.pop(part, default) for part, default in AROUND.items())
+    inner, model = (settings.pop(part, default) for part, default in AROUND[Rollforward.name].items())
     check_name(model, WORLD_MODELS, "model")
     options = {key: settings.pop(key) for key in defaults_of(WORLD_MODELS[model]) if key in settings}
     world = LOOKING[model](folder, task, **options)
@@ -129,6 +134,23 @@ def checkpoint_for(name: str, folder: Path, task: str) -> Path:
     trained = shipped_checkpoint(task, prefix=True).resolve()
     shipped = shipped_checkpoint(task).resolve()
     return trained if name in TOLD and folder == shipped and trained.is_dir() else folder
+
+
+@lru_cache(maxsize=4)
+def cached_residual(folder: Path, task: str) -> ResidualHead:
+    """The residual head of the policy in `folder`, once a process; raises Unsupported where there is none."""
+    return load_residual(residual_folder(folder), cached_policy(folder, task))
+
+
+def weights_of(name: str, options: Mapping[str, Any], folder: Path, task: str) -> dict[str, Path]:
+    """The checkpoints that strategy `name` runs with these options, by what they are."""
+    policy = checkpoint_for(options.get("inner", name), folder, task)
+    found = {"policy" if policy == folder else policy.name: policy}
+    if name == Residual.name:
+        found["residual"] = residual_folder(policy)
+    if options.get("model") == "learned" and (dynamics := find_dynamics(folder)):
+        found["dynamics"] = dynamics
+    return found
 
 
 def foresee_anew(
@@ -197,17 +219,15 @@ class Builder:
             return self.env(render_mode="rgb_array")
         return self.env(render_mode="rgb_array", image_size=image_size)
 
-    def fingerprints(self, names: Iterable[str], *, learned: bool = False) -> dict[str, str]:
-        """Of each checkpoint that these strategies run: the policy's, and of others by their folder.
-
-        learned: of the dynamics, too, if there are any.
-        """
-        folders = sorted({checkpoint_for(name, self.folder, self.task) for name in names})
-        if learned and (dynamics := find_dynamics(self.folder)):
-            folders.append(dynamics)
+    def fingerprints(self, strategies: Iterable[tuple[str, Mapping[str, Any]]]) -> dict[str, str]:
+        """Of each checkpoint that these strategies, names with their options, run; by what it is."""
+        found: dict[str, Path] = {}
+        for name, options in strategies:
+            found |= weights_of(name, options, self.folder, self.task)
         return {
-            "policy" if folder == self.folder else folder.name: fingerprint(folder / CONFIG, folder / WEIGHTS)
-            for folder in folders
+            what: fingerprint(folder / CONFIG, folder / WEIGHTS)
+            for what, folder in sorted(found.items())
+            if (folder / WEIGHTS).is_file()
         }
 
     def strategy(self, name: str, **settings: Any) -> Callable[[], Strategy]:

@@ -53,7 +53,7 @@ def make_plan(arguments: dict[str, Any]) -> Plan:
     decisive = {name: value for name, value in arguments.items() if name not in DECIDE_NOTHING}
     settings = decisive | {
         "task": builder.task,
-        "policy_sha256": builder.fingerprints(arguments["strategies"]),
+        "policy_sha256": builder.fingerprints((name, {}) for name in arguments["strategies"]),
         "versions": versions(),
     }
     return Plan(builder, cells, split(cells.values(), seeds, arguments["batch"]), seeds, settings)

@@ -20,7 +20,7 @@ from rtc.cli.simulate import say, simulate
 from rtc.process_pool import in_workers
 from rtc.report.table import result_table
 from rtc.run_folder import RunFolder, open_folder
-from rtc.runtime.strategies import SIMULATED, STRATEGIES
+from rtc.runtime.strategies import ALL
 from rtc.serialise import write_json
 from rtc.sweep import Record, ShardResult
 
@@ -41,9 +41,7 @@ def _option(name: str, help: str, **settings: Any) -> Any:
 @click.command(short_help="Compare strategies at inference delays on one task.")
 @task_option
 @_option("--policy", "Checkpoint folder.", type=FOLDER, show_default="the shipped weights of the task")
-@_option(
-    "--strategies", "What to compare: any of " + ", ".join([*STRATEGIES, *SIMULATED]) + ".", type=NameList()
-)
+@_option("--strategies", "What to compare: any of " + ", ".join(ALL) + ".", type=NameList())
 @_option(
     "--delays", "Inference delays d, in control ticks of 20 ms (--env: of its own rate).", type=TickList()
 )

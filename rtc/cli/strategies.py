@@ -9,18 +9,16 @@ from rich.console import Console
 from rich.table import Table
 
 from rtc.runtime.strategies import (
+    ALL,
     AROUND,
-    SIMULATED,
-    STRATEGIES,
     WORLD_MODELS,
     About,
-    Rollforward,
     check_name,
     defaults_of,
     options_of,
 )
 
-ABOUT: dict[str, About] = {name: strategy.about for name, strategy in {**STRATEGIES, **SIMULATED}.items()}
+ABOUT: dict[str, About] = {name: strategy.about for name, strategy in ALL.items()}
 
 
 @click.command(short_help="List the ways of executing chunks, or describe one.")
@@ -58,6 +56,6 @@ def _description(name: str) -> Table:
 
 
 def _options(name: str) -> dict[str, Any]:
-    if name != Rollforward.name:
-        return options_of(name)
-    return AROUND | options_of(name) | defaults_of(WORLD_MODELS[AROUND["model"]])
+    around = AROUND.get(name, {})
+    model = defaults_of(WORLD_MODELS[around["model"]]) if "model" in around else {}
+    return around | options_of(name) | model

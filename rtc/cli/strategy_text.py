@@ -1,7 +1,8 @@
 """Strategies as users write them: `naive`, or with options `realtime:schedule=exp:max_weight=steps`.
 
-`rollforward` has the options of the strategy inside and of the model that it looks ahead with, too:
-`rollforward:inner=realtime:ahead=4:schedule=exp`, `rollforward:model=learned`, `rollforward:error=0.1`.
+`rollforward` and `residual` have the options of the strategy inside, too, and the former those of the model
+that it looks ahead with: `rollforward:inner=realtime:ahead=4:schedule=exp`, `rollforward:model=learned`,
+`rollforward:error=0.1`, `residual:inner=conditioned`.
 """
 
 from __future__ import annotations
@@ -12,15 +13,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from rtc.errors import InvalidArgument
-from rtc.runtime.strategies import (
-    AROUND,
-    SIMULATED,
-    STRATEGIES,
-    WORLD_MODELS,
-    Rollforward,
-    check_name,
-    defaults_of,
-)
+from rtc.runtime.strategies import ALL, AROUND, STRATEGIES, WORLD_MODELS, check_name, defaults_of
 
 GIVEN = ("device",)
 """Options that a command line decides otherwise."""
@@ -39,24 +32,14 @@ class StrategyText:
     def __str__(self) -> str:
         return self.text
 
-    @property
-    def run(self) -> str:
-        """The name of the strategy that runs a policy: the one inside, if there is one."""
-        return str(self.options.get("inner", self.name))
-
-    @property
-    def learned(self) -> bool:
-        """Whether it looks ahead by the dynamics that were learned for the policy."""
-        return self.options.get("model") == "learned"
-
 
 def parse_strategy(text: str) -> StrategyText:
     """What `text` asks for; raises InvalidArgument, with what exists, where a name or an option does not."""
     name, *words = text.strip().split(":")
-    check_name(name, [*STRATEGIES, *SIMULATED])
+    check_name(name, ALL)
     given = [word.partition("=") for word in words]
-    around = {option: value for option, _, value in given if option in AROUND}
-    types, options = option_types(name, **around), {}
+    around = {option: value for option, _, value in given if option in AROUND.get(name, {})}
+    types, options = option_types(name, around), {}
     for option, equals, value in given:
         if option not in types or not equals:
             choice = ", ".join(f"{key}=..." for key in types)
@@ -69,21 +52,22 @@ def parse_strategy(text: str) -> StrategyText:
     return StrategyText(text.strip(), name, options)
 
 
-def option_types(
-    name: str, inner: str = AROUND["inner"], model: str = AROUND["model"]
-) -> dict[str, tuple[type, ...]]:
+def option_types(name: str, around: Mapping[str, str] | None = None) -> dict[str, tuple[type, ...]]:
     """The options of strategy `name` that a text can give, and the types that each may have.
 
-    inner, model: the strategy inside `rollforward`, and what that looks ahead with. Raises InvalidArgument
-    for those that do not exist.
+    around: what is inside of `rollforward` or `residual`, as far as it is not as in AROUND. Raises
+    InvalidArgument for what does not exist.
     """
-    own = _options((STRATEGIES | SIMULATED)[name])
-    if name != Rollforward.name:
+    own = _options(ALL[name])
+    if name not in AROUND:
         return own
-    check_name(inner, STRATEGIES)
-    check_name(model, WORLD_MODELS, "model")
-    around: dict[str, tuple[type, ...]] = {option: (str,) for option in AROUND}
-    return around | own | _options(WORLD_MODELS[model]) | _options(STRATEGIES[inner])
+    inside = AROUND[name] | dict(around or {})
+    found: dict[str, tuple[type, ...]] = {option: (str,) for option in inside} | own
+    check_name(inside["inner"], STRATEGIES)
+    if "model" in inside:
+        check_name(inside["model"], WORLD_MODELS, "model")
+        found |= _options(WORLD_MODELS[inside["model"]])
+    return found | _options(STRATEGIES[inside["inner"]])
 
 
 def _options(kind: type[Any]) -> dict[str, tuple[type, ...]]:

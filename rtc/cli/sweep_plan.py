@@ -90,10 +90,7 @@ def make_sweep_plan(arguments: Mapping[str, Any]) -> SweepPlan:
         "episodes": arguments["episodes"],
         "seed": arguments["seed"],
         "policy_sha256": {
-            task: builder.fingerprints(
-                (strategy.run for strategy in strategies),
-                learned=any(strategy.learned for strategy in strategies),
-            )
+            task: builder.fingerprints((strategy.name, strategy.options) for strategy in strategies)
             for task, builder in builders.items()
         },
         "versions": versions(),

@@ -23,6 +23,8 @@ _KNOWN = {
     "conditioned": "#009E73",
     "auto": "#009E73",
     "rollforward": "#009E73",
+    # what corrects each action as it runs
+    "residual": "#F0E442",
     "oracle": "#CC79A7",
 }
 _FREE = "#000000"

@@ -225,12 +225,18 @@ class ChunkController:
         self._frames += (frame,)
         return self.tick - request.tick
 
-    def next_action(self) -> Float[np.ndarray, "action_dim"]:
-        """The action [D] of this tick (read-only): a row, or the starvation action. Time moves on."""
+    def next_action(
+        self, corrected: Float[np.ndarray, "action_dim"] | None = None
+    ) -> Float[np.ndarray, "action_dim"]:
+        """The action [D] of this tick (read-only): a row, or the starvation action. Time moves on.
+
+        corrected: what is executed in the place of the row, if there is one; the plan stays what it is.
+        """
         row = self.row
         if row < len(self.chunk) and not (self._waits and self._in_flight):
             self.state = TRANSITIONS[self.state, Event.TICK]
-            self._last = self.chunk[row]
+            self._last = self.chunk[row] if corrected is None else corrected.copy()
+            self._last.flags.writeable = False
         else:
             self.state = TRANSITIONS[self.state, Event.EXHAUST]
             self.starved_ticks += 1

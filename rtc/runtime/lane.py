@@ -73,6 +73,7 @@ class Lane:
         self._history.see(obs)
         self._positions = [np.array(info["position"])] if "position" in info else None
         self._request: Request | None = None
+        self._corrected: np.ndarray | None = None
         self._actions: list[np.ndarray] = []
         self._chunks: list[ChunkRecord] = []
         self._boundary_jumps: list[float] = []
@@ -136,9 +137,16 @@ class Lane:
         )
         self._chunks.append(record)
 
+    def correct(self, action: np.ndarray) -> None:
+        """Execute this [D] at this tick in the place of the plan's row; unless finite it ends the episode."""
+        self._corrected = action
+        if not np.isfinite(action).all():
+            self._refuse(f"correction at tick {self.controller.tick} is not finite")
+
     def step(self) -> float:
         """Run one control tick; returns the seconds spent in the env."""
-        action = self.controller.next_action()
+        action = self.controller.next_action(self._corrected)
+        self._corrected = None
         start = perf_counter()
         obs, reward, terminated, truncated, info = self.env.step(action)
         seconds = perf_counter() - start
@@ -181,9 +189,11 @@ class Lane:
         self._vjps += answer.vjps
         self._replaced += answer.replaced
         if answer.fault is not None:
-            self.done = True
-            self._failure = f"{self._strategy.name}: chunk requested at tick {tick} {answer.fault}"
+            self._refuse(f"chunk requested at tick {tick} {answer.fault}")
         return answer.fault is None
+
+    def _refuse(self, reason: str) -> None:
+        self.done, self._failure = True, f"{self._strategy.name}: {reason}"
 
 
 def _control_hz(env: gymnasium.Env) -> float:

@@ -2,7 +2,7 @@
 
 ```
 one tick   deliver what is due -> infer, if it is time, with the current obs -> next_action -> env.step
-           (a delay of 0 is delivered at once)
+           (a delay of 0 is delivered at once)                     a strategy that corrects: ^ from this obs
 ```
 
 Simulated and real time differ in the clock and the executor that are passed in, in nothing else.
@@ -28,6 +28,7 @@ from rtc.runtime.latency import DelayModel
 from rtc.runtime.observation import Scene, stack
 from rtc.runtime.planning import DelayEstimator
 from rtc.runtime.strategies import Strategy
+from rtc.runtime.strategies.base import Correcting
 
 OnTick = Callable[[int, gymnasium.Env, ChunkController], None]
 """on_tick(index, env, controller): when a tick's plan is settled, before it acts, and after the last."""
@@ -89,7 +90,8 @@ def rollout_batch(
         `delay_window` counted ones, beginning with `delay.initial` (`rtc.runtime.planning`).
     clock, executor: simulated by default.
 
-    A chunk that is not finite ends its episode as a failure, the others go on. Raises InvalidArgument.
+    A chunk or a correction that is not finite ends its episode as a failure, the others go on. Raises
+    InvalidArgument.
     """
     if len(envs) != len(seeds):
         raise InvalidArgument(f"{len(envs)} envs but {len(seeds)} seeds; give one seed an env")
@@ -112,6 +114,8 @@ def rollout_batch(
             requests = [lanes[index].ask() for index in asking]
             executor.submit(asking, _inference(infer, [lanes[index] for index in asking], requests, timing))
             _deliver(lanes, executor)
+        if isinstance(infer, Correcting):
+            _correct(infer, [lanes[index] for index in alive], timing)
         _act(lanes, alive, timing, on_tick)
         clock.advance()
         alive = [index for index in alive if not lanes[index].done]
@@ -119,10 +123,24 @@ def rollout_batch(
     return [lane.episode() for lane in lanes], timing
 
 
+def _correct(infer: Correcting, lanes: Sequence[Lane], timing: Timing) -> None:
+    """Correct the rows that run at this tick, all at once; a robot that has none left is not corrected."""
+    running = [lane for lane in lanes if not lane.done and len(lane.controller.plan)]
+    if not running:
+        return
+    start = perf_counter()
+    actions = np.stack([lane.controller.plan[0] for lane in running])
+    rows = np.array([lane.controller.row for lane in running])
+    corrected = infer.correct(stack([lane.obs for lane in running]), actions, rows)
+    timing.policy += perf_counter() - start
+    for lane, action in zip(running, corrected, strict=True):
+        lane.correct(action)
+
+
 def _act(lanes: Sequence[Lane], alive: Sequence[int], timing: Timing, on_tick: OnTick | None) -> None:
     for index in alive:
         lane = lanes[index]
-        if lane.done:  # its chunk was refused at this very tick
+        if lane.done:  # its chunk or its correction was refused at this very tick
             continue
         if on_tick is not None:
             on_tick(index, lane.env, lane.controller)

@@ -9,6 +9,7 @@ selection    draw many, keep the one that fits: bid
 steering     steer the flow without a gradient: seam, overwrite, paint, warm
 realtime     guide the flow (PiGDM); posterior: by the policy's own covariance
 conditioned  ask a policy that was trained to be told; auto: if it was, else guide
+residual     correct every action as it is about to run, by a small head
 rollforward  show the policy where the robot will be          } look ahead (world.py), and are
 oracle       the expert, knowing all: the ceiling             } built by who has what that takes
 ```
@@ -34,12 +35,14 @@ from rtc.runtime.strategies.conditioned import Conditioned
 from rtc.runtime.strategies.oracle import Oracle
 from rtc.runtime.strategies.posterior import Posterior
 from rtc.runtime.strategies.realtime import Realtime
+from rtc.runtime.strategies.residual import Residual
 from rtc.runtime.strategies.rollforward import Rollforward
 from rtc.runtime.strategies.selection import Bid
 from rtc.runtime.strategies.steering import Overwrite, Paint, Seam, Warm
 from rtc.runtime.strategies.world import Learned, Simulator, WorldModel
 
 __all__ = [
+    "ALL",
     "AROUND",
     "SIMULATED",
     "STRATEGIES",
@@ -49,6 +52,7 @@ __all__ = [
     "InferenceInfo",
     "Learned",
     "Oracle",
+    "Residual",
     "Rollforward",
     "Simulator",
     "Strategy",
@@ -69,10 +73,15 @@ STRATEGIES: dict[str, type[Any]] = {
 """What runs a policy alone."""
 SIMULATED: dict[str, type[Rollforward] | type[Oracle]] = {each.name: each for each in (Rollforward, Oracle)}
 """What looks ahead, and is built by who has a simulator, or learned dynamics."""
+ALL: dict[str, type[Any]] = {**STRATEGIES, Residual.name: Residual, **SIMULATED}
+"""Every strategy; `residual` is built by who has its head."""
 WORLD_MODELS: dict[str, type[Simulator] | type[Learned]] = {"simulator": Simulator, "learned": Learned}
 """What Rollforward can look ahead with."""
-AROUND = {"inner": Naive.name, "model": "simulator"}
-"""What Rollforward is made around, where a user does not say."""
+AROUND: dict[str, dict[str, str]] = {
+    Rollforward.name: {"inner": Naive.name, "model": "simulator"},
+    Residual.name: {"inner": Naive.name},
+}
+"""What those strategies are made around, where a user does not say."""
 
 
 def check_name(name: str, known: Iterable[str], what: str = "strategy") -> None:
@@ -83,7 +92,7 @@ def check_name(name: str, known: Iterable[str], what: str = "strategy") -> None:
 
 def options_of(name: str) -> dict[str, Any]:
     """The options of the strategy called `name`, with their defaults: all but what it is made around."""
-    return defaults_of((STRATEGIES | SIMULATED)[name])
+    return defaults_of(ALL[name])
 
 
 def defaults_of(kind: type[Any]) -> dict[str, Any]:

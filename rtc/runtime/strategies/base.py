@@ -25,6 +25,7 @@ from rtc.solvers import Solver, named_solver
 PAPER = "Black, Galliker & Levine 2025 (arXiv 2506.07339)"
 Noise = Float[Tensor, "batch horizon action_dim"]
 Chunks = Float[np.ndarray, "batch horizon action_dim"]
+Actions = Float[np.ndarray, "batch action_dim"]
 
 
 @runtime_checkable
@@ -123,6 +124,18 @@ class Strategy(Protocol):
         self, obs: Any, requests: Sequence[Request | None], noise: Noise
     ) -> tuple[Chunks, InferenceInfo]:
         """Chunks [B, H, D] in env units, float32; a request is None for the first chunk of an episode."""
+        ...
+
+
+@runtime_checkable
+class Correcting(Protocol):
+    """A strategy that has a word at every tick, too: it corrects the action that is about to be executed."""
+
+    def correct(self, obs: Observation, actions: Actions, rows: Int[np.ndarray, " batch"]) -> Actions:
+        """What runs in the place of `actions`, which are rows 0..H-1 of their chunks; env units, float32.
+
+        obs: what each robot sees at this tick. An action depends on nothing else of the batch.
+        """
         ...
 
 
