@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from envs.demos import Recipe, record_episodes
 from policies.checkpoint import load_policy, shipped_checkpoint
 from policies.residual import ResidualRecipe, load_residual, residual_loss
 from rtc.cli.build import make_env
+from rtc.cli.demos_source import expert_env
 from rtc.cli.residual_rows import residual_rows
 from rtc.runtime.latency import ConstantDelay
 from rtc.runtime.rollout import rollout_batch
@@ -80,10 +82,9 @@ def test_the_shipped_head_lowers_the_error_on_episodes_that_nobody_has_seen(task
     policy = load_policy(shipped_checkpoint(task), task)
     head = load_residual(shipped_checkpoint(task) / "residual", policy)
     made = Recipe(**recipe["data"]["recipe"])
-    recording = record_episodes(lambda: make_env(task).unwrapped, range(500_000, 500_012), made)
+    recording = record_episodes(partial(expert_env, task, []), range(500_000, 500_012), made)
     rows = residual_rows(policy, recording, ResidualRecipe(frames=200), lambda _: None)
-    given = (rows.obs, rows.actions, rows.rows, rows.residual)
-    left = residual_loss(head, *(values.double() for values in given[:2]), *given[2:])
+    left = residual_loss(head, rows.obs.double(), rows.actions.double(), rows.rows, rows.residual)
     assert left < 0.75 * rows.residual.square().mean()
     assert (shipped_checkpoint(task) / "residual" / "model.safetensors").stat().st_size < 200_000
     assert re.fullmatch(r"[0-9a-f]{40}", recipe["commit"])
