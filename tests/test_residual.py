@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +111,7 @@ def test_what_the_env_is_given_is_corrected_by_what_is_seen_now_and_the_plan_sta
     episode = rollout(
         env,
         Residual(naive(), Push()),
-        on_tick=lambda _, env, controller: seen.append(env._obs()),
+        on_tick=lambda *_: seen.append(env._obs()),
         **options,
     )
     for record, after in zip(episode.chunks, [*episode.chunks[1:], None], strict=True):
@@ -294,8 +294,9 @@ def test_what_is_no_head_of_this_policy_is_refused_with_the_remedy(saved: Path, 
 
 
 def test_what_looks_back_or_sees_images_is_refused() -> None:
-    inner: Any = replace(make_strategy("naive", GaussianPolicy()))
-    object.__setattr__(inner.policy, "history", 2)
+    policy: Any = GaussianPolicy()
+    policy.history = 2
+    inner = make_strategy("naive", policy)
     with pytest.raises(Unsupported, match="looks back on 2 observations"):
         Residual(inner, some_head())
     images = {"state": np.zeros((1, 6), np.float32), "front": np.zeros((1, 4, 4, 3), np.uint8)}
