@@ -25,8 +25,8 @@ class Made(NamedTuple):
     """How one task's weights are made: the arguments of `rtc demos` and `rtc train` that differ.
 
     offset, white: disturbances of the committed prefixes, action units: smaller where actions are precise.
-    prefix_steps: of the second training, on prefixes, which begins from the first; 0: none is shipped, nor are
-    dynamics.
+    prefix_steps: of the second training, on prefixes, which begins from the first; 0: neither it nor
+    dynamics are shipped.
     paused: how often the robot has waited before a label: for what is judged by stopping and thinking.
     """
 
