@@ -18,6 +18,7 @@ from rtc.cli.plan import STRATEGY_DEFAULTS, make_plan
 from rtc.cli.provenance import available_cores
 from rtc.cli.simulate import say, simulate
 from rtc.process_pool import in_workers
+from rtc.report.film import first_difference
 from rtc.report.table import result_table
 from rtc.run_folder import RunFolder, open_folder
 from rtc.runtime.strategies import SIMULATED, STRATEGIES
@@ -170,10 +171,8 @@ def _draw(outcome: Outcome, folder: RunFolder, arguments: dict[str, Any], errors
 def telling_seed(records: dict[tuple[str, int], list[Record]], delay: int) -> int:
     """The first seed on which some strategies succeed and some fail; the first of all if there is none."""
     cells = [episodes for (_, at), episodes in records.items() if at == delay]
-    for same_seed in zip(*cells, strict=True):
-        if len({record["success"] for record in same_seed}) == 2:
-            return same_seed[0]["seed"]
-    return cells[0][0]["seed"]
+    place = first_difference([[record["success"] for record in episodes] for episodes in cells])
+    return cells[0][place or 0]["seed"]
 
 
 def _print(outcome: Outcome, timing: dict[str, Any], folder: RunFolder, pictures: str | None) -> None:
