@@ -20,6 +20,7 @@ from rtc.errors import InvalidArgument, RenderUnavailable
 
 PLANNED_COLOUR = (0.10, 0.45, 0.95)
 FROZEN_COLOUR = (1.00, 0.55, 0.05)
+RIM_COLOUR = (1.00, 1.00, 1.00)
 
 
 @cache
@@ -107,9 +108,13 @@ class SceneRenderer:
         image = np.empty((self._viewport.height, self._viewport.width, 3), np.uint8)
         mujoco.mjr_readPixels(image, None, self._viewport, self._drawing)
         image = image[::-1].copy()  # OpenGL's first row is the lowest
-        for points, colour, radius in ((planned, PLANNED_COLOUR, 0.014), (frozen, FROZEN_COLOUR, 0.011)):
+        size = image.shape[0]
+        for points, colour, radius in (
+            *((planned, RIM_COLOUR, 0.018 * size), (frozen, RIM_COLOUR, 0.015 * size)),
+            *((planned, PLANNED_COLOUR, 0.014 * size), (frozen, FROZEN_COLOUR, 0.010 * size)),
+        ):
             if points is not None and len(points):
-                _dots(image, self._pixels(points), colour, radius * image.shape[0])
+                _dots(image, self._pixels(points), colour, radius)
         return image
 
     def _pixels(self, points: Float[np.ndarray, "k 3"]) -> Float[np.ndarray, "k 2"]:
@@ -134,12 +139,11 @@ def _dots(
     colour: tuple[float, float, float],
     radius: float,
 ) -> None:
-    """Paint discs of `radius` pixels with a thin white rim, all rims below all discs; in place."""
+    """Paint discs of `radius` pixels, smooth at the edge; in place."""
     columns, rows = np.arange(image.shape[1]) + 0.5, np.arange(image.shape[0]) + 0.5
     far = np.hypot(columns - centres[:, :1, None], rows[:, None] - centres[:, 1:, None]).min(axis=0)
-    for reach, paint in ((radius + 1.0, (1.0, 1.0, 1.0)), (radius, colour)):
-        cover = np.clip(reach + 0.5 - far, 0.0, 1.0)[..., None]  # smooth at the edge
-        image[:] = np.round((1.0 - cover) * image + cover * 255.0 * np.array(paint))
+    cover = np.clip(radius + 0.5 - far, 0.0, 1.0)[..., None]
+    image[:] = np.round((1.0 - cover) * image + cover * 255.0 * np.array(colour))
 
 
 def _free(context: Any, drawing: mujoco.MjrContext) -> None:

@@ -108,8 +108,8 @@ def _word(text: str) -> str:
     type=TextList("NAME,...", _word),
     is_flag=False,
     flag_value=BY_RULE,
-    help="Film every task into DIR/videos, also of a sweep that is finished: these strategies (at most 4) side "
-    "by side, or without a value naive, the two best others and the oracle; see docs/sweep.md.",
+    help="Film every task into DIR/videos, also of a sweep that is finished: these strategies (at most 4) "
+    "side by side, or without a value naive, the two best others and the oracle; see docs/sweep.md.",
 )
 @click.option("--force", is_flag=True, help="Replace the run that is in --out.")
 @click.option("--json", "as_json", is_flag=True, help="Print summary.json.")

@@ -6,9 +6,9 @@ videos/Catch-v0.mp4    | naive | best      |     naive, the two best of the othe
 videos/Catch-v0.json   what is in it, and why that seed
 ```
 
-Delay: the one whose mean is nearest to a quarter of a chunk, the first of equals. Of each strategy the execution
-horizon with most success there. Seed: the first on which these strategies end differently. Nothing is chosen
-by looking at it.
+Delay: the one whose mean is nearest to a quarter of a chunk, the first of equals. Of each strategy the
+execution horizon with most success there. Seed: the first on which these strategies end differently. Nothing
+is chosen by looking at it.
 """
 
 from __future__ import annotations
