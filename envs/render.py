@@ -110,8 +110,8 @@ class SceneRenderer:
         image = image[::-1].copy()  # OpenGL's first row is the lowest
         size = image.shape[0]
         for points, colour, radius in (
-            *((planned, RIM_COLOUR, 0.018 * size), (frozen, RIM_COLOUR, 0.015 * size)),
-            *((planned, PLANNED_COLOUR, 0.014 * size), (frozen, FROZEN_COLOUR, 0.010 * size)),
+            *((planned, RIM_COLOUR, 0.022 * size), (frozen, RIM_COLOUR, 0.015 * size)),
+            *((planned, PLANNED_COLOUR, 0.018 * size), (frozen, FROZEN_COLOUR, 0.011 * size)),
         ):
             if points is not None and len(points):
                 _dots(image, self._pixels(points), colour, radius)

@@ -17,7 +17,7 @@ from rtc.cli.options import TextList
 from rtc.cli.provenance import available_cores
 from rtc.cli.simulate import say, simulate
 from rtc.cli.strategy_text import parse_strategy
-from rtc.cli.sweep_films import BY_RULE, check_videos, write_films
+from rtc.cli.sweep_films import BY_RULE, Filming, check_videos, write_films
 from rtc.cli.sweep_output import SweepResult, check_parquet, write_episodes, write_summary
 from rtc.cli.sweep_plan import SweepPlan, make_sweep_plan, reasons
 from rtc.cli.sweep_spec import read_spec
@@ -127,7 +127,10 @@ def sweep(**arguments: Any) -> None:
     with _pool(arguments) as pool:
         plan = make_sweep_plan(arguments)
         if arguments["videos"] and not arguments["force"] and holds_finished(arguments["out"], plan.settings):
-            _film(plan, read_summary(arguments["out"]), arguments, errors)
+            document = read_summary(arguments["out"])
+            _film(plan, document, arguments, errors)
+            if arguments["as_json"]:
+                click.echo(json.dumps(document))
             return
         folder = open_folder(arguments["out"], plan.settings, arguments["force"])
         for line in _notes(plan):
@@ -169,12 +172,11 @@ def _notes(plan: SweepPlan) -> Iterator[str]:
 
 
 def _film(plan: SweepPlan, summary: dict[str, Any], arguments: dict[str, Any], errors: Console) -> None:
-    """The films that --videos asks for, and what is in them; on this machine's cores."""
+    """Make the films that --videos asks for, and say what is in them."""
     asked = {name: arguments[name] for name in ("batch", "workers")}
+    filming = Filming(plan, arguments["out"], arguments["videos"], say=partial(say, errors), **asked)
     with errors.status("drawing the films") if not arguments["as_json"] else nullcontext():
-        films = write_films(
-            plan, summary, arguments["out"], arguments["videos"], say=partial(say, errors), **asked
-        )
+        films = write_films(filming, summary)
     for film in films:
         say(errors, f"{film}: {caption_of(film)}")
 

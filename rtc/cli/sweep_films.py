@@ -14,6 +14,7 @@ is chosen by looking at it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -45,34 +46,34 @@ def check_videos(asked: Sequence[str], strategies: Sequence[str]) -> None:
         raise InvalidArgument(f"--videos with {len(asked)} strategies; a film has room for {MOST}")
 
 
-def write_films(
-    plan: SweepPlan, summary: Summary, folder: Path, asked: Sequence[str], batch: int, workers: int, say: Say
-) -> list[Path]:
-    """Write the films that are missing in `folder`; those that there are now. What fails costs one line."""
-    return [
-        path
-        for task in plan.builders
-        if (path := _write_film(plan, task, summary, folder, asked, batch, workers, say)) is not None
-    ]
+@dataclass(frozen=True)
+class Filming:
+    """What is filmed: `asked` strategies of a plan, into `folder`, by `workers`; `say` a warning."""
+
+    plan: SweepPlan
+    folder: Path
+    asked: Sequence[str]
+    batch: int
+    workers: int
+    say: Say
 
 
-def _write_film(
-    plan: SweepPlan,
-    task: str,
-    summary: Summary,
-    folder: Path,
-    asked: Sequence[str],
-    batch: int,
-    workers: int,
-    say: Say,
-) -> Path | None:
-    cells = [cell for cell in summary["cells"] if cell["task"] == task]
-    chosen = choose(cells, asked, plan.builders[task].policy.horizon)
-    if not chosen:
-        say(f"no film of {task}: none of {', '.join(asked)} ran there")
-        return None
-    seed, note = choose_seed(chosen, plan.seeds)
-    path = folder / VIDEOS / f"{task}.mp4"
+def write_films(filming: Filming, summary: Summary) -> list[Path]:
+    """Write the films that are missing, and return all; one that cannot be made costs a line."""
+    films = []
+    for task in filming.plan.builders:
+        cells = [cell for cell in summary["cells"] if cell["task"] == task]
+        chosen = choose(cells, filming.asked, filming.plan.builders[task].policy.horizon)
+        if chosen:
+            films.append(_write_film(filming, task, chosen))
+        else:
+            filming.say(f"no film of {task}: none of {', '.join(filming.asked)} ran there")
+    return [film for film in films if film is not None]
+
+
+def _write_film(filming: Filming, task: str, chosen: Sequence[Cell]) -> Path | None:
+    seed, note = choose_seed(chosen, filming.plan.seeds)
+    path = filming.folder / VIDEOS / f"{task}.mp4"
     about = {"caption": _caption(task, chosen, note), "seed": seed, "cells": [_key(cell) for cell in chosen]}
     if path.exists() and _about(path) == about:
         return path
@@ -83,19 +84,21 @@ def _write_film(
         shards = {
             cell["strategy"]: shard
             for cell in chosen
-            for shard in plan.shards_of(Setting(**_key(cell)), batch)
+            for shard in filming.plan.shards_of(Setting(**_key(cell)), filming.batch)
             if seed in shard.seeds
         }
-        films, _ = shoot(shards, seed, plan.builders[task], IMAGE_SIZE, workers)
+        films, _ = shoot(shards, seed, filming.plan.builders[task], IMAGE_SIZE, filming.workers)
         write_video(films, path, columns=min(2, len(films)), note=note, limit=LIMIT)
         write_json(path.with_suffix(".json"), about)
         return path
 
-    return attempt(draw, f"film of {task}", say)
+    return attempt(draw, f"film of {task}", filming.say)
 
 
 def choose(cells: Sequence[Cell], asked: Sequence[str], horizon: int) -> list[Cell]:
     """The cells of one task that are filmed, a strategy each, by the rule or those that were asked for."""
+    by_rule = list(asked) == [BY_RULE]
+    cells = [cell for cell in cells if by_rule or cell["strategy"] in asked]
     if not cells:
         return []
     delay = min(cells, key=lambda cell: abs(cell["mean_delay"] - horizon / 4))["delay"]
@@ -104,7 +107,7 @@ def choose(cells: Sequence[Cell], asked: Sequence[str], horizon: int) -> list[Ce
         held = best.get(cell["strategy"])
         if cell["delay"] == delay and (held is None or cell["successes"] > held["successes"]):
             best[cell["strategy"]] = cell
-    if list(asked) != [BY_RULE]:
+    if not by_rule:
         return [best[label] for label in asked if label in best]
     ends = [label for label in ("naive", "oracle") if label in best]
     others = sorted(
