@@ -127,8 +127,8 @@ def tables(document: dict[str, Any]) -> str:
     text = [
         f"{document['task']}, batches of {document['batch']}, d = {document['delay']}, "
         f"s = {document['rows']}; median of {document['rounds']} rounds, the best and the worst of them.",
-        f"Two processes make {workers['ratio']:.2f} times the control steps of one ({two:,.0f} and {one:,.0f} "
-        f"a second): the median of {len(ratios)} pairs from {min(ratios):.2f} to {max(ratios):.2f}; the bar "
+        f"Two processes make {workers['ratio']:.2f} times the steps of one ({two:,.0f} and {one:,.0f} a "
+        f"second): the median of {len(ratios)} pairs from {min(ratios):.2f} to {max(ratios):.2f}; the bar "
         f"is {document['workers_bar']}, {verdict(workers)}.",
         f"Machine: {', '.join(f'{name} {value}' for name, value in document['machine'].items())}.",
     ]

@@ -140,10 +140,13 @@ def _dots(
     radius: float,
 ) -> None:
     """Paint discs of `radius` pixels, smooth at the edge; in place."""
-    columns, rows = np.arange(image.shape[1]) + 0.5, np.arange(image.shape[0]) + 0.5
+    low = np.floor(np.clip(centres.min(0) - radius - 1.0, 0, None)).astype(int)
+    high = np.ceil(np.clip(centres.max(0) + radius + 1.0, 0, None)).astype(int)
+    part = image[low[1] : high[1], low[0] : high[0]]  # the rest is out of reach
+    columns, rows = low[0] + np.arange(part.shape[1]) + 0.5, low[1] + np.arange(part.shape[0]) + 0.5
     far = np.hypot(columns - centres[:, :1, None], rows[:, None] - centres[:, 1:, None]).min(axis=0)
     cover = np.clip(radius + 0.5 - far, 0.0, 1.0)[..., None]
-    image[:] = np.round((1.0 - cover) * image + cover * 255.0 * np.array(colour))
+    part[:] = np.round((1.0 - cover) * part + cover * 255.0 * np.array(colour))
 
 
 def _free(context: Any, drawing: mujoco.MjrContext) -> None:
