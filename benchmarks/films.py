@@ -13,7 +13,7 @@ import envs
 from benchmarks.study import DOCS
 from envs.render import choose_backend
 from rtc.cli.build import Builder
-from rtc.report.film import film
+from rtc.report.film import film, first_difference
 from rtc.report.video import write_gif
 from rtc.runtime.latency import ConstantDelay
 from rtc.sweep import Cell, Shard, run_shard
@@ -32,8 +32,7 @@ def draw(name: str) -> str:
         cell = Cell(f"d{delay}", builder.env(), strategy, ConstantDelay(delay), rows, builder.starvation)
         shards.append(Shard(cell, SEEDS))
         successes.append([record["success"] for record in run_shard(shards[-1]).episodes])
-    differing = [seed for seed, one, other in zip(SEEDS, *successes, strict=True) if one != other]
-    seed = differing[0] if differing else SEEDS[0]
+    seed = SEEDS[first_difference(successes) or 0]
     films = [film("naive", shard, seed, builder.filmed_env(IMAGE_SIZE)) for shard in shards]
     path = DOCS / "images" / f"{name}.gif"
     write_gif(films, path)

@@ -18,8 +18,9 @@ from jaxtyping import Float, UInt8
 
 from rtc.errors import InvalidArgument, RenderUnavailable
 
-PLANNED_COLOUR = (0.10, 0.45, 0.95, 0.9)
-FROZEN_COLOUR = (1.00, 0.55, 0.05, 1.0)
+PLANNED_COLOUR = (0.10, 0.45, 0.95)
+FROZEN_COLOUR = (1.00, 0.55, 0.05)
+RIM_COLOUR = (1.00, 1.00, 1.00)
 
 
 @cache
@@ -95,35 +96,57 @@ class SceneRenderer:
         frozen: Float[np.ndarray, "m 3"] | None = None,
         camera: str = "main",
     ) -> UInt8[np.ndarray, "height width 3"]:
-        """One picture, with `planned` positions (metres) in blue and `frozen` ones in orange."""
+        """One picture, with `planned` positions (metres) in blue and `frozen` ones in orange.
+
+        They lie above whatever is before them: a plan to stay would be hidden in the hand.
+        """
         self._context.make_current()
         self._camera.fixedcamid = self._model.camera(camera).id
         everything = int(mujoco.mjtCatBit.mjCAT_ALL)
         mujoco.mjv_updateScene(self._model, data, self._option, None, self._camera, everything, self._scene)
-        for points, colour, radius in ((planned, PLANNED_COLOUR, 0.009), (frozen, FROZEN_COLOUR, 0.012)):
-            for point in [] if points is None else points:
-                self._dot(point, colour, radius)
         mujoco.mjr_render(self._viewport, self._scene, self._drawing)
         image = np.empty((self._viewport.height, self._viewport.width, 3), np.uint8)
         mujoco.mjr_readPixels(image, None, self._viewport, self._drawing)
-        return image[::-1].copy()  # OpenGL's first row is the lowest
+        image = image[::-1].copy()  # OpenGL's first row is the lowest
+        size = image.shape[0]
+        for points, colour, radius in (
+            *((planned, RIM_COLOUR, 0.022 * size), (frozen, RIM_COLOUR, 0.015 * size)),
+            *((planned, PLANNED_COLOUR, 0.018 * size), (frozen, FROZEN_COLOUR, 0.011 * size)),
+        ):
+            if points is not None and len(points):
+                _dots(image, self._pixels(points), colour, radius)
+        return image
 
-    def _dot(self, point: np.ndarray, colour: tuple[float, ...], radius: float) -> None:
-        if self._scene.ngeom >= self._scene.maxgeom:
-            return
-        mujoco.mjv_initGeom(
-            self._scene.geoms[self._scene.ngeom],
-            int(mujoco.mjtGeom.mjGEOM_SPHERE),
-            np.full(3, radius),
-            np.asarray(point, np.float64),
-            np.eye(3).ravel(),
-            np.asarray(colour, np.float32),
-        )
-        self._scene.ngeom += 1
+    def _pixels(self, points: Float[np.ndarray, "k 3"]) -> Float[np.ndarray, "k 2"]:
+        """Where on the picture (column, row) the camera sees `points`, metres."""
+        left, right = self._scene.camera[0], self._scene.camera[1]
+        away = np.asarray(points, np.float64) - (left.pos + right.pos) / 2
+        forward, up = np.array(left.forward, np.float64), np.array(left.up, np.float64)
+        depth = away @ forward
+        scale = self._viewport.height * left.frustum_near / (left.frustum_top - left.frustum_bottom)
+        column = self._viewport.width / 2 + scale * (away @ np.cross(forward, up)) / depth
+        above = self._viewport.height * left.frustum_top / (left.frustum_top - left.frustum_bottom)
+        return np.stack([column, above - scale * (away @ up) / depth], axis=1)
 
     def close(self) -> None:
         """Free the graphics context; dropping the last reference does it too."""
         self._free()
+
+
+def _dots(
+    image: UInt8[np.ndarray, "height width 3"],
+    centres: Float[np.ndarray, "k 2"],
+    colour: tuple[float, float, float],
+    radius: float,
+) -> None:
+    """Paint discs of `radius` pixels, smooth at the edge; in place."""
+    low = np.floor(np.clip(centres.min(0) - radius - 1.0, 0, None)).astype(int)
+    high = np.ceil(np.clip(centres.max(0) + radius + 1.0, 0, None)).astype(int)
+    part = image[low[1] : high[1], low[0] : high[0]]  # the rest is out of reach
+    columns, rows = low[0] + np.arange(part.shape[1]) + 0.5, low[1] + np.arange(part.shape[0]) + 0.5
+    far = np.hypot(columns - centres[:, :1, None], rows[:, None] - centres[:, 1:, None]).min(axis=0)
+    cover = np.clip(radius + 0.5 - far, 0.0, 1.0)[..., None]
+    part[:] = np.round((1.0 - cover) * part + cover * 255.0 * np.array(colour))
 
 
 def _free(context: Any, drawing: mujoco.MjrContext) -> None:

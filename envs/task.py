@@ -17,7 +17,7 @@ from jaxtyping import Float, UInt8
 
 from envs.arm import CONTROL_HZ, DAMPING, DRAG, JOINTS, PHYSICS_HZ, SPRING, Vector, load_model
 from envs.card import Card, Control
-from envs.render import SceneRenderer
+from envs.render import FROZEN_COLOUR, PLANNED_COLOUR, SceneRenderer
 from rtc.errors import InvalidArgument
 
 POSITION_NOISE = 0.002  # metres, of the observed position
@@ -87,6 +87,7 @@ class ArmTask(gymnasium.Env, EzPickle):
     scene: ClassVar[str]
     hold_ticks: ClassVar[int] = CONTROL_HZ // 5
     moment: ClassVar[tuple[str, ...]] = ()
+    plan_colours: ClassVar = {"frozen": FROZEN_COLOUR, "planned": PLANNED_COLOUR}
 
     def __init__(
         self,

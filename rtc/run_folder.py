@@ -23,7 +23,7 @@ from typing import Any
 from rtc.errors import OutputExists
 from rtc.serialise import read_json, write_json
 
-RUN, CELLS = "run.json", "cells"
+RUN, CELLS, VIDEOS = "run.json", "cells", "videos"
 WRITTEN = (
     "results.json",
     "plot.png",
@@ -91,13 +91,21 @@ def check_folder(path: Path, settings: dict[str, Any], force: bool) -> bool:
     return True
 
 
-def unfinished_settings(path: Path) -> dict[str, Any]:
-    """The settings of an unfinished run in `path`; {} if there is none."""
+def earlier_settings(path: Path) -> dict[str, Any]:
+    """The settings of the run in `path`, finished or not; {} if there is none."""
     try:
-        run = read_json(path / RUN)
-        return {} if run["finished"] else dict(run["settings"])
+        return dict(read_json(path / RUN)["settings"])
     except (OSError, ValueError, TypeError, KeyError):
         return {}
+
+
+def holds_finished(path: Path, settings: dict[str, Any]) -> bool:
+    """Whether `path` holds a finished run of these `settings`."""
+    try:
+        run = read_json(path / RUN)
+        return bool(run["finished"]) and run["settings"] == json.loads(json.dumps(settings))
+    except (OSError, ValueError, TypeError, KeyError):
+        return False
 
 
 def _differences(keys: list[str], before: dict[str, Any], now: dict[str, Any]) -> str:
@@ -116,6 +124,9 @@ def open_folder(path: Path, settings: dict[str, Any], force: bool) -> RunFolder:
             shutil.rmtree(path / CELLS, ignore_errors=True)
             for name in WRITTEN:
                 (path / name).unlink(missing_ok=True)
+            for about in (path / VIDEOS).glob("*.json"):  # a film of somebody else's has none
+                about.with_suffix(".mp4").unlink(missing_ok=True)
+                about.unlink()
         # Before anything else: a folder without it would be taken for somebody else's.
         write_json(path / RUN, {"settings": settings, "finished": False})
     return RunFolder(path, resumed, settings)

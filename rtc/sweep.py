@@ -90,10 +90,20 @@ def run_shard(
     on_tick: OnTick | None = None,
 ) -> ShardResult:
     """Run the shard's episodes in lockstep on this thread; `make_env(seed)` replaces the cell's own."""
+    episodes, timing = run_episodes(shard, make_env, on_tick)
+    return ShardResult([episode_record(episode) for episode in episodes], asdict(timing))
+
+
+def run_episodes(
+    shard: Shard,
+    make_env: Callable[[int], gymnasium.Env] | None = None,
+    on_tick: OnTick | None = None,
+) -> tuple[list[Episode], Timing]:
+    """`run_shard`, with all that an episode leaves."""
     delay = shard.cell.delay
     envs = [shard.cell.make_env() if make_env is None else make_env(seed) for seed in shard.seeds]
     try:
-        episodes, timing = rollout_batch(
+        return rollout_batch(
             envs,
             shard.cell.make_strategy(),
             execution_horizon=shard.cell.execution_horizon,
@@ -106,7 +116,6 @@ def run_shard(
     finally:
         for env in envs:
             env.close()
-    return ShardResult([episode_record(episode) for episode in episodes], asdict(timing))
 
 
 def episode_record(episode: Episode) -> Record:

@@ -1,5 +1,8 @@
 """Pictures without a screen: the backend, the frame, the dots of a plan."""
 
+# pyright: reportAttributeAccessIssue=false
+# MuJoCo's names come from compiled modules that tell a type checker nothing.
+
 from __future__ import annotations
 
 import os
@@ -9,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium
+import mujoco
 import numpy as np
 import pytest
 
@@ -88,6 +92,47 @@ def test_planned_and_frozen_dots_appear_in_their_colours_where_they_belong() -> 
     env.draw_plan(None)
     assert np.array_equal(env.render(), plain)
     env.close()
+
+
+def test_a_dot_lies_where_the_camera_sees_its_place() -> None:
+    env = scene(size=(240, 320))
+    env.render()
+    renderer = env._renderer
+    assert renderer is not None
+    for place in (env.goal, env.position + np.array([0.1, 0.0, 0.15])):
+        plain = towards(env.render(), MAGENTA)
+        drawn = towards(sphere_of_mujoco(env, place), MAGENTA)
+        rows, columns = np.nonzero(drawn - plain > 0.16)
+        seen = np.mean(columns) + 0.5, np.mean(rows) + 0.5
+        assert renderer._pixels(place[None])[0] == pytest.approx(seen, abs=0.8)
+    env.close()
+
+
+MAGENTA = (1.0, 0.0, 1.0, 1.0)
+
+
+def sphere_of_mujoco(env: ReachPastPost, place: np.ndarray) -> np.ndarray:
+    """The picture with a sphere that MuJoCo itself draws."""
+    renderer: Any = env._renderer
+    scene, picture = renderer._scene, np.empty((*env.render().shape[:2], 3), np.uint8)
+    sphere = int(mujoco.mjtGeom.mjGEOM_SPHERE)
+    colour = np.array(MAGENTA, np.float32)
+    mujoco.mjv_initGeom(
+        scene.geoms[scene.ngeom], sphere, np.full(3, 0.02), np.asarray(place), np.eye(3).ravel(), colour
+    )
+    scene.ngeom += 1
+    mujoco.mjr_render(renderer._viewport, scene, renderer._drawing)
+    mujoco.mjr_readPixels(picture, None, renderer._viewport, renderer._drawing)
+    return picture[::-1]
+
+
+def test_a_plan_to_stay_is_seen_in_front_of_the_hand() -> None:
+    env = scene(size=(240, 320))
+    env.draw_plan(np.tile(env.position, (4, 1)), np.tile(env.position, (2, 1)))
+    picture = env.render()
+    env.close()
+    for colour in (PLANNED_COLOUR, FROZEN_COLOUR):  # the smaller frozen dot leaves a ring of the planned one
+        assert (np.abs(picture - 255 * np.array(colour)).max(-1) < 2).sum() > 10
 
 
 def test_a_reset_forgets_the_plan() -> None:

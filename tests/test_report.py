@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,11 @@ from PIL import Image
 from rich.console import Console
 
 from rtc.errors import InvalidArgument
-from rtc.report.film import Film
+from rtc.report.film import Film, first_difference
 from rtc.report.plot import plot_success
 from rtc.report.statistics import paired_difference, success_rate, summarise
 from rtc.report.table import closing_line, refusals, result_table
-from rtc.report.video import CAPTION, panel, write_strip, write_video
+from rtc.report.video import CAPTION, FOOT, page, panel, write_strip, write_video
 from rtc.runtime.latency import ConstantDelay
 
 
@@ -195,6 +196,45 @@ def test_the_strip_reaches_to_the_first_success_or_the_longest_failure(tmp_path:
     row = 28 + 68 + 10  # near the top of the second film
     assert [int(strip[row, column, 0]) for column in columns[:4]] == [20, 40, 60, 80]
     assert strip[row, columns[4], 0] > 100  # over: paler than its 100
+
+
+def test_more_films_than_columns_go_on_below_over_a_legend_and_a_note() -> None:
+    films = [grey_film(name, 3, success=True) for name in ("naive", "realtime", "oracle")]
+    picture = page(films, 2, 2, "")
+    assert picture.shape == (2 * (64 + CAPTION), 2 * 96, 3)
+    assert (picture[64 + CAPTION :, 96:] == 255).all()  # no fourth film
+    assert picture[2 * 64 + CAPTION, 48, 0] == 20
+    films[0] = replace(films[0], legend={"frozen": "#FF8C0D"})
+    foot = page(films, 2, 2, "seed 3")[2 * (64 + CAPTION) :]
+    assert foot.shape == (FOOT, 2 * 96, 3)
+    assert (foot == (255, 140, 13)).all(-1).sum() > 50
+    assert not np.array_equal(foot, page(films, 2, 2, "seed 4")[2 * (64 + CAPTION) :])
+
+
+def test_a_long_label_leaves_room_for_the_time() -> None:
+    short, long = (grey_film(name, 3, False, 320) for name in ("naive", "realtime:schedule=exp:max_weight=5"))
+    assert np.array_equal(panel(short, 0)[:36, -80:], panel(long, 0)[:36, -80:])
+
+
+def test_a_video_is_as_coarse_as_its_limit_asks(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    noise = [random.integers(0, 256, (64, 96, 3), np.uint8) for _ in range(8)]
+    film = replace(grey_film("naive", 8, success=False), frames=noise)
+    write_video([film], tmp_path / "fine.mp4")
+    fine = (tmp_path / "fine.mp4").stat().st_size
+    write_video([film], tmp_path / "coarse.mp4", limit=fine // 2)
+    assert (tmp_path / "coarse.mp4").stat().st_size <= fine // 2
+    write_video([film], tmp_path / "same.mp4", limit=fine)
+    assert (tmp_path / "same.mp4").stat().st_size == fine
+    write_video([film], tmp_path / "coarsest.mp4", limit=1)  # there is one all the same
+    assert (tmp_path / "coarsest.mp4").stat().st_size < fine
+
+
+def test_the_first_difference_is_the_first_seed_on_which_not_all_end_alike() -> None:
+    marks = ([True, False, True, False], [True, False, False, True], [True, False, True, True])
+    assert first_difference(marks) == 2
+    assert first_difference([marks[0], marks[0]]) is None
+    assert first_difference([marks[0]]) is None
 
 
 def test_a_video_of_nothing_is_refused(tmp_path: Path) -> None:

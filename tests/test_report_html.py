@@ -253,6 +253,8 @@ def test_any_part_of_a_sweep_makes_a_page(kept: set[int]) -> None:
 
 def test_films_beyond_the_limit_are_linked(tmp_path: Path) -> None:
     (tmp_path / "videos").mkdir()
+    (tmp_path / "videos" / "Peg-v0.json").write_text('{"caption": "Peg, seed 3"}')
+    (tmp_path / "videos" / "Catch-v0-b.json").write_text("{")
     for name, size in (("Catch-v0-a.mp4", 60), ("Catch-v0-b.gif", 60), ("Peg-v0.gif", 40), ("notes.txt", 1)):
         (tmp_path / "videos" / name).write_bytes(b"\0" * size)
     films = find_films([tmp_path], tmp_path, limit=100)
@@ -260,6 +262,8 @@ def test_films_beyond_the_limit_are_linked(tmp_path: Path) -> None:
     assert [film.source is not None for film in films] == [True, False, True]
     assert films[1].link == "videos/Catch-v0-b.gif"
     page = render(make_summary(), films)
+    assert "<figcaption>Peg, seed 3</figcaption>" in page
+    assert "<figcaption>Catch-v0-b</figcaption>" in page
     assert '<a href="videos/Catch-v0-b.gif">' in page
     assert "holds at most 12 MB of films" in page
     assert "data:video/mp4;base64,AAAA" in page
@@ -277,4 +281,4 @@ def test_a_film_belongs_to_the_task_whose_name_it_begins_with() -> None:
 def film_named(name: str) -> Any:
     from rtc.report.html.films import Film
 
-    return Film(name, False, None, "")
+    return Film(name, False, None, "", name)

@@ -141,11 +141,16 @@ def test_a_finished_run_is_replaced_only_by_force(tmp_path: Path) -> None:
     open_folder(tmp_path / "run", {"seed": 0}, force=False).finish()
     (tmp_path / "run" / "results.json").write_text("{}")
     (tmp_path / "run" / "notes.txt").write_text("mine")
+    (tmp_path / "run" / "videos").mkdir()
+    for name in ("Catch-v0.mp4", "Catch-v0.json", "mine.mp4"):
+        (tmp_path / "run" / "videos" / name).touch()
     with pytest.raises(OutputExists, match="finished"):
         open_folder(tmp_path / "run", {"seed": 0}, force=False)
     assert (tmp_path / "run" / "results.json").exists()
     open_folder(tmp_path / "run", {"seed": 0}, force=True)
-    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["notes.txt", "run.json"]
+    assert sorted(path.name for path in (tmp_path / "run").rglob("*")) == [
+        *("mine.mp4", "notes.txt", "run.json", "videos")
+    ]
 
 
 def test_what_no_run_has_written_is_never_touched(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ STRATEGY_DEFAULTS: dict[str, Any] = {
     "mask_end": None,
 }
 """Arguments that go to `make_strategy` as they are, and what they are if a user does not say."""
-DECIDE_NOTHING = ("policy", "out", "workers", "batch", "video_seed", "no_video", "force", "as_json")
+DECIDE_NOTHING = ("policy", "out", "workers", "batch", "video_seed", "no_video", "rerun", "force", "as_json")
 """Arguments that no number depends on; the policy counts by its contents."""
 
 

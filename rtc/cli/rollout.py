@@ -16,13 +16,15 @@ from rtc.cli.options import MaxWeight, NameList, TickList, task_option
 from rtc.cli.pictures import draw_plot, draw_video
 from rtc.cli.plan import STRATEGY_DEFAULTS, make_plan
 from rtc.cli.provenance import available_cores
+from rtc.cli.recording import check_rerun, write_rerun
 from rtc.cli.simulate import say, simulate
 from rtc.process_pool import in_workers
+from rtc.report.film import first_difference
 from rtc.report.table import result_table
 from rtc.run_folder import RunFolder, open_folder
 from rtc.runtime.strategies import ALL
 from rtc.serialise import write_json
-from rtc.sweep import Record, ShardResult
+from rtc.sweep import Record, Shard, ShardResult
 
 DEFAULTS: dict[str, Any] = STRATEGY_DEFAULTS | {
     "strategies": "synchronous,naive,realtime",
@@ -97,6 +99,12 @@ def _option(name: str, help: str, **settings: Any) -> Any:
     "--video-seed", "The episode to film.", type=int, show_default="the first on which the strategies differ"
 )
 @click.option("--no-video", is_flag=True, help="Draw neither video.mp4 nor frames.png.")
+@click.option(
+    "--rerun",
+    type=FOLDER,
+    metavar="FILE.rrd",
+    help="Write the episode that is filmed as a Rerun recording: every tick of every strategy.",
+)
 @click.option("--force", is_flag=True, help="Replace the run that is in --out.")
 @click.option(
     "--json", "as_json", is_flag=True, help="Print the results as JSON (the episodes are in the file)."
@@ -107,6 +115,8 @@ def rollout(**arguments: Any) -> None:
     Writes results.json, plot.png, video.mp4 and frames.png into --out and prints a table. A run that was
     interrupted keeps what it had finished; the same command resumes it.
     """
+    if arguments["rerun"] is not None:
+        check_rerun(arguments["rerun"], arguments["force"])
     plan = make_plan(arguments)
     folder = open_folder(arguments["out"], plan.settings, arguments["force"])
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -149,8 +159,17 @@ def _draw(outcome: Outcome, folder: RunFolder, arguments: dict[str, Any], errors
         horizon=plan.builder.policy.horizon,
         title=plan.builder.task,
     )
-    if arguments["no_video"]:
-        return None
+    seed, shards = _shown(outcome, arguments)
+    with errors.status("drawing") if not arguments["as_json"] else nullcontext():
+        if arguments["rerun"] is not None:
+            write_rerun(shards, seed, plan.builder, arguments["rerun"], arguments["workers"], tell)
+        if arguments["no_video"]:
+            return None
+        return draw_video(shards, seed, plan.builder, folder.path, arguments["workers"], tell)
+
+
+def _shown(outcome: Outcome, arguments: dict[str, Any]) -> tuple[int, dict[str, Shard]]:
+    """The seed to show, and of each strategy the shard that has it, at the middle one of the delays."""
     delays = arguments["delays"]
     delay = delays[len(delays) // 2]
     chosen = arguments["video_seed"]
@@ -158,20 +177,17 @@ def _draw(outcome: Outcome, folder: RunFolder, arguments: dict[str, Any], errors
     shards = {
         strategy: shard
         for strategy in arguments["strategies"]
-        for shard in plan.shards_of(strategy, delay)
+        for shard in outcome.plan.shards_of(strategy, delay)
         if seed in shard.seeds
     }
-    with errors.status("drawing the video") if not arguments["as_json"] else nullcontext():
-        return draw_video(shards, seed, plan.builder, folder.path, arguments["workers"], tell)
+    return seed, shards
 
 
 def telling_seed(records: dict[tuple[str, int], list[Record]], delay: int) -> int:
     """The first seed on which some strategies succeed and some fail; the first of all if there is none."""
     cells = [episodes for (_, at), episodes in records.items() if at == delay]
-    for same_seed in zip(*cells, strict=True):
-        if len({record["success"] for record in same_seed}) == 2:
-            return same_seed[0]["seed"]
-    return cells[0][0]["seed"]
+    place = first_difference([[record["success"] for record in episodes] for episodes in cells])
+    return cells[0][place or 0]["seed"]
 
 
 def _print(outcome: Outcome, timing: dict[str, Any], folder: RunFolder, pictures: str | None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,17 @@ from rtc.cli.options import TextList
 from rtc.cli.provenance import available_cores
 from rtc.cli.simulate import say, simulate
 from rtc.cli.strategy_text import parse_strategy
+from rtc.cli.sweep_films import BY_RULE, Filming, check_videos, write_films
 from rtc.cli.sweep_output import SweepResult, check_parquet, write_episodes, write_summary
 from rtc.cli.sweep_plan import SweepPlan, make_sweep_plan, reasons
 from rtc.cli.sweep_spec import read_spec
 from rtc.errors import InvalidArgument
 from rtc.process_pool import in_workers
 from rtc.ray_pool import on_ray, ray_cluster
+from rtc.report.html.films import caption_of
+from rtc.report.sweep_summary import read_summary
 from rtc.report.table import print_whole, result_table
-from rtc.run_folder import RunFolder, open_folder
+from rtc.run_folder import RunFolder, holds_finished, open_folder
 from rtc.runtime.delay_text import parse_delay
 from rtc.runtime.latency import DelayModel
 from rtc.sweep import Pool
@@ -100,6 +103,14 @@ def _word(text: str) -> str:
     metavar="local|ADDRESS",
     help="Run on a Ray cluster: a new one here, or the one at ADDRESS.",
 )
+@click.option(
+    "--videos",
+    type=TextList("NAME,...", _word),
+    is_flag=False,
+    flag_value=BY_RULE,
+    help="Film every task into DIR/videos, also of a sweep that is finished: these strategies (at most 4) "
+    "side by side, or without a value naive, the two best others and the oracle; see docs/sweep.md.",
+)
 @click.option("--force", is_flag=True, help="Replace the run that is in --out.")
 @click.option("--json", "as_json", is_flag=True, help="Print summary.json.")
 def sweep(**arguments: Any) -> None:
@@ -110,9 +121,17 @@ def sweep(**arguments: Any) -> None:
     resumes it.
     """
     check_parquet()
+    if arguments["videos"]:
+        check_videos(arguments["videos"], [str(strategy) for strategy in arguments["strategies"]])
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
     with _pool(arguments) as pool:
         plan = make_sweep_plan(arguments)
+        if arguments["videos"] and not arguments["force"] and holds_finished(arguments["out"], plan.settings):
+            document = read_summary(arguments["out"])
+            _film(plan, document, arguments, errors)
+            if arguments["as_json"]:
+                click.echo(json.dumps(document))
+            return
         folder = open_folder(arguments["out"], plan.settings, arguments["force"])
         for line in _notes(plan):
             say(errors, line)
@@ -122,6 +141,8 @@ def sweep(**arguments: Any) -> None:
     result = write_episodes(plan, folder.path, folder.cells, arguments["batch"])
     asked = {name: arguments[name] for name in ("batch", "workers", "ray")}
     document = write_summary(plan, folder.path, result, work, asked)
+    if arguments["videos"]:
+        _film(plan, document, arguments, errors)
     folder.finish()
     for warning in result.warnings:
         say(errors, f"warning: {warning}")
@@ -148,6 +169,16 @@ def _notes(plan: SweepPlan) -> Iterator[str]:
     for task, table in plan.settings.get("latencies", {}).items():
         known = ", ".join(f"{label} {value:.1f}" for label, value in table.items())
         yield f"{task}: milliseconds of an inference: {known}"
+
+
+def _film(plan: SweepPlan, summary: dict[str, Any], arguments: dict[str, Any], errors: Console) -> None:
+    """Make the films that --videos asks for, and say what is in them."""
+    asked = {name: arguments[name] for name in ("batch", "workers")}
+    filming = Filming(plan, arguments["out"], arguments["videos"], say=partial(say, errors), **asked)
+    with errors.status("drawing the films") if not arguments["as_json"] else nullcontext():
+        films = write_films(filming, summary)
+    for film in films:
+        say(errors, f"{film}: {caption_of(film)}")
 
 
 def _print(plan: SweepPlan, folder: RunFolder, result: SweepResult, timing: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ from rtc.cli.provenance import versions
 from rtc.cli.strategy_text import StrategyText
 from rtc.errors import InvalidArgument, Unsupported
 from rtc.report.sweep_summary import FORMAT
-from rtc.run_folder import unfinished_settings
+from rtc.run_folder import earlier_settings
 from rtc.runtime.latency import ConstantDelay, DelayModel, TraceDelay
 from rtc.runtime.strategies import Oracle, Strategy
 from rtc.sweep import Cell, Shard, split
@@ -197,8 +197,8 @@ def _latencies(candidates: list[_Candidate], arguments: Mapping[str, Any]) -> La
         if missing:
             raise InvalidArgument(f"{arguments['latencies']} has no latency of {missing}; add it, in ms")
         return {each.task: given for each in able}
-    unfinished = {} if arguments["force"] else unfinished_settings(arguments["out"])
-    before: Latencies = unfinished.get("latencies", {})
+    earlier = {} if arguments["force"] else earlier_settings(arguments["out"])
+    before: Latencies = earlier.get("latencies", {})
     found: Latencies = {each.task: {} for each in candidates}
     for each in able:
         label = str(each.text)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,15 +12,17 @@ import numpy as np
 from jaxtyping import UInt8
 
 from rtc.runtime.controller import ChunkController
+from rtc.runtime.episode import Episode
 from rtc.runtime.latency import DelayModel
-from rtc.sweep import Record, Shard, run_shard
+from rtc.sweep import Record, Shard, episode_record, run_episodes
 
 
 @dataclass(frozen=True, eq=False)
 class Film:
     """The pictures of one episode, one before every tick and one after the last, and how it went.
 
-    record: the episode's numbers (`rtc.sweep.episode_record`).
+    record: the episode's numbers (`rtc.sweep.episode_record`). legend: what the dots in the pictures are,
+    with their colours as #RRGGBB; {} if there are none.
     """
 
     strategy: str
@@ -28,6 +30,7 @@ class Film:
     tick_seconds: float
     record: Record
     frames: list[UInt8[np.ndarray, "height width 3"]] = field(repr=False)
+    legend: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def outcome(self) -> str:
@@ -46,28 +49,49 @@ class Film:
 
 
 def film(strategy: str, shard: Shard, seed: int, make_env: Callable[[], gymnasium.Env]) -> Film:
-    """Run `shard` again, all of it, and film one seed of it: to the bit the episode that was measured.
+    """Film one seed of `shard`: to the bit the episode that was measured.
 
-    make_env: as the cell's, but with render_mode "rgb_array". An env with draw_plan and predict_positions is
-    shown with its plan.
+    make_env: as the cell's, but with render_mode "rgb_array". An env with draw_plan, predict_positions and
+    plan_colours is shown with its plan.
     Raises RenderUnavailable.
     """
-    filmed = shard.seeds.index(seed)
     frames: list[np.ndarray] = []
-
-    def on_tick(index: int, env: gymnasium.Env, controller: ChunkController) -> None:
-        if index == filmed:
-            frames.append(_picture(env.unwrapped, controller))
-
-    result = run_shard(
-        shard, lambda other: make_env() if other == seed else shard.cell.make_env(), on_tick=on_tick
+    episode = watch(
+        shard, seed, make_env, lambda env, controller: frames.append(_picture(env.unwrapped, controller))
     )
     with closing(make_env()) as env:
         if not frames:  # the first chunk was refused: there is the start to show
             env.reset(seed=seed)
             frames.append(_render(env))
         tick_seconds = 1 / float(env.metadata["control_hz"])
-    return Film(strategy, shard.cell.delay, tick_seconds, result.episodes[filmed], frames)
+        colours = getattr(env.unwrapped, "plan_colours", {})
+    legend = {name: _hexadecimal(colour) for name, colour in colours.items()}
+    return Film(strategy, shard.cell.delay, tick_seconds, episode_record(episode), frames, legend)
+
+
+def watch(
+    shard: Shard,
+    seed: int,
+    make_env: Callable[[], gymnasium.Env],
+    on_tick: Callable[[gymnasium.Env, ChunkController], None],
+) -> Episode:
+    """Run `shard` again, all of it, and look at one seed of it, whose env `make_env` makes.
+
+    on_tick(env, controller): as `rtc.runtime.rollout.OnTick`, of this episode alone.
+    """
+    watched = shard.seeds.index(seed)
+    episodes, _ = run_episodes(
+        shard,
+        lambda other: make_env() if other == seed else shard.cell.make_env(),
+        lambda index, env, controller: on_tick(env, controller) if index == watched else None,
+    )
+    return episodes[watched]
+
+
+def first_difference(outcomes: Sequence[Sequence[bool]]) -> int | None:
+    """The first place at which some of `outcomes` (a sequence a cell) succeed and some fail, or None."""
+    pairs = enumerate(zip(*outcomes, strict=True))
+    return next((place for place, same_seed in pairs if len(set(same_seed)) == 2), None)
 
 
 def _picture(env: Any, controller: ChunkController) -> np.ndarray:
@@ -80,3 +104,7 @@ def _picture(env: Any, controller: ChunkController) -> np.ndarray:
 
 def _render(env: Any) -> np.ndarray:
     return np.asarray(env.render())
+
+
+def _hexadecimal(colour: Sequence[float]) -> str:
+    return "#" + "".join(f"{round(255 * part):02X}" for part in colour[:3])

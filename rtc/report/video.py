@@ -2,14 +2,16 @@
 
 ```
 video    | realtime   d = 4 (80 ms)   0.62 s | naive ... | ...     pictures of the same moment
+         o frozen  o planned   a note                              what the dots are
 strip    0.3 s   0.6 s   0.9 s ...                                 one row a film, one column a moment
 ```
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import imageio.v2 as imageio
 import numpy as np
@@ -23,23 +25,49 @@ from rtc.runtime.latency import ConstantDelay
 from rtc.serialise import whole_file
 
 CAPTION = 60  # pixels above every picture of the video
+FOOT = 30  # and below all of them
+SMALLEST = 11  # letters, in pixels
 HOLD_SECONDS = 1.5  # that the last moment stays
+QUALITIES = (8, 6, 4, 2)  # of ffmpeg, from fine to coarse
 GOOD, BAD, INK, FAINT = "#007A55", "#B03A00", "#111111", "#666666"
 
 
-def write_video(films: Sequence[Film], path: Path, *, speed: float = 0.5) -> None:
-    """Write an mp4 of `films` (1 or more, pictures of even size) side by side; `speed` 1 is real time."""
+def write_video(
+    films: Sequence[Film],
+    path: Path,
+    *,
+    speed: float = 0.5,
+    columns: int | None = None,
+    note: str = "",
+    limit: int | None = None,
+) -> None:
+    """Write an mp4 of `films` (1 or more, pictures of one even size); `speed` 1 is real time.
+
+    columns: films in a row, by default all. note: stands below. limit: bytes that it should not exceed; it is
+    written coarser until it does not, or as coarse as can still be looked at.
+    """
     fps = speed / _one(films).tick_seconds
-    last = max(len(film.frames) for film in films) - 1
     with whole_file(path) as temporary:
-        writer = imageio.get_writer(
-            temporary, fps=fps, quality=8, macro_block_size=2, ffmpeg_log_level="error"
-        )
-        try:
-            for index in [*range(last + 1), *[last] * round(HOLD_SECONDS * fps)]:
-                writer.append_data(np.concatenate([panel(film, index) for film in films], axis=1))
-        finally:
-            writer.close()
+        for quality in QUALITIES if limit else QUALITIES[:1]:
+            writer = imageio.get_writer(
+                temporary, fps=fps, quality=quality, macro_block_size=2, ffmpeg_log_level="error"
+            )
+            try:
+                for picture in _pictures(films, round(HOLD_SECONDS * fps), columns or len(films), note):
+                    writer.append_data(picture)
+            finally:
+                writer.close()
+            if limit is None or temporary.stat().st_size <= limit:
+                break
+
+
+def _pictures(films: Sequence[Film], held: int, columns: int, note: str) -> Iterator[np.ndarray]:
+    """All of a video; the last moment is `held` for so many pictures more."""
+    picture = np.zeros(0)
+    for index in range(max(len(film.frames) for film in films)):
+        picture = page(films, index, columns, note)
+        yield picture
+    yield from [picture] * held
 
 
 def write_gif(films: Sequence[Film], path: Path, *, width: int = 320, every: int = 3) -> None:
@@ -96,6 +124,30 @@ def write_strip(films: Sequence[Film], path: Path, *, moments: int = 5, width: i
         strip.save(temporary)
 
 
+def page(films: Sequence[Film], index: int, columns: int, note: str) -> UInt8[np.ndarray, "height width 3"]:
+    """Picture `index` of all films, `columns` in a row, above what their dots mean and a note."""
+    panels = [panel(film, index) for film in films]
+    panels += [np.full_like(panels[0], 255)] * (-len(panels) % columns)
+    rows = [
+        np.concatenate(panels[start : start + columns], axis=1) for start in range(0, len(panels), columns)
+    ]
+    return np.concatenate([*rows, _foot(films, rows[0].shape[1], note)])
+
+
+def _foot(films: Sequence[Film], width: int, note: str) -> UInt8[np.ndarray, "height width 3"]:
+    legend = {name: colour for film in films for name, colour in film.legend.items()}
+    if not (legend or note):
+        return np.zeros((0, width, 3), np.uint8)
+    foot = Image.new("RGB", (width, FOOT), "white")
+    draw, left, middle = ImageDraw.Draw(foot), 16, FOOT // 2
+    for name, dot in legend.items():
+        draw.ellipse((left, middle - 6, left + 12, middle + 6), dot)
+        draw.text((left + 18, middle), name, INK, _font(16), "lm")
+        left += 36 + round(draw.textlength(name, _font(16)))
+    draw.text((left, middle), note, FAINT, _fitted(draw, note, width - left - 12, 16), "lm")
+    return np.asarray(foot)
+
+
 def panel(film: Film, index: int) -> UInt8[np.ndarray, "height width 3"]:
     """Picture `index` of a film under its caption: strategy, delay, time, and in the end the outcome."""
     frame = film.frame(index)
@@ -105,7 +157,8 @@ def panel(film: Film, index: int) -> UInt8[np.ndarray, "height width 3"]:
     right = image.width - 12
     seconds = min(index, len(film.frames) - 1) * film.tick_seconds
     draw.rectangle((0, 0, 5, CAPTION - 1), colour(film.strategy))
-    draw.text((16, 19), film.strategy, colour(film.strategy), _font(22), "lm")
+    label = _fitted(draw, film.strategy, right - 16 - 90, 22)
+    draw.text((16, 19), film.strategy, colour(film.strategy), label, "lm")
     draw.text((16, 44), _delay(film), FAINT, _font(15), "lm")
     draw.text((right, 19), f"{seconds:.2f} s", INK, _font(22), "rm")
     if film.ended(index):
@@ -141,6 +194,12 @@ def _delay(film: Film) -> str:
 
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size)
+
+
+def _fitted(draw: ImageDraw.ImageDraw, text: str, width: float, size: int) -> Any:
+    """The largest font up to `size` in which the text has `width`; not below what can be read."""
+    fonts = (_font(each) for each in range(size, SMALLEST, -1))
+    return next((font for font in fonts if draw.textlength(text, font) <= width), _font(SMALLEST))
 
 
 def _one(films: Sequence[Film]) -> Film:

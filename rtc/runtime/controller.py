@@ -47,6 +47,8 @@ class State(Enum):
     INFERRING = "inferring"
     STARVED = "starved"
 
+    __hash__ = object.__hash__  # there is one of each, and every tick looks them up
+
 
 class Event(Enum):
     """What can happen to a controller."""
@@ -56,6 +58,8 @@ class Event(Enum):
     OUTLIVE = "outlive"  # its chunk arrives and has none left
     TICK = "tick"  # a row is executed
     EXHAUST = "exhaust"  # a tick finds no row left
+
+    __hash__ = object.__hash__
 
 
 TRANSITIONS: dict[tuple[State, Event], State] = {
@@ -198,7 +202,7 @@ class ChunkController:
         self.state = transition(self.state, Event.REQUEST, self._in_flight is not None)
         horizon = len(self.chunk)
         executed = min(self.row, horizon)
-        previous = np.zeros_like(self.chunk)
+        previous = np.zeros(self.chunk.shape, np.float32)
         previous[: horizon - executed] = self.chunk[executed:]
         previous.flags.writeable = False
         self._frames = tuple(frame for frame in self._frames if frame + horizon > self.tick)

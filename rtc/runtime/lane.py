@@ -163,7 +163,8 @@ class Lane:
 
     def episode(self) -> Episode:
         """The report, once `done`."""
-        ticks, positions = len(self._actions), self._positions
+        ticks = len(self._actions)
+        positions = None if self._positions is None else np.array(self._positions)
         return Episode(
             seed=self._seed,
             success=self._success,
@@ -176,7 +177,7 @@ class Lane:
             starved_ticks=self.controller.starved_ticks if self._chunks else 0,
             boundary_jumps=self._boundary_jumps,
             prefix_errors=self._prefix_errors,
-            positions=None if positions is None else np.stack(positions),
+            positions=positions,
             rms_jerk=None if positions is None else rms_jerk(positions, self._control_hz),
             network_calls=self._network_calls,
             vjps=self._vjps,

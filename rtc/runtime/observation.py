@@ -40,12 +40,13 @@ class History:
 
     def see(self, obs: Observation) -> None:
         """Take the newest observation in."""
+        if self._states.maxlen == 1:
+            self.obs = obs
+            return
         state = obs[STATE] if isinstance(obs, dict) else obs
         self._states.append(state)
-        length = self._states.maxlen or 1
-        if length > 1:
-            missing = length - len(self._states)
-            state = np.stack([*[self._states[0]] * missing, *self._states])
+        missing = (self._states.maxlen or 1) - len(self._states)
+        state = np.stack([*[self._states[0]] * missing, *self._states])
         self.obs = {**obs, STATE: state} if isinstance(obs, dict) else state
 
 
