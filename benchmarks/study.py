@@ -80,7 +80,7 @@ def run(
     shards = split(cells.values(), seeds, batch)
     decisive = {
         "task": builder.task,
-        "policy_sha256": builder.fingerprints(item.strategy for item in settings),
+        "policy_sha256": builder.fingerprints((item.strategy, dict(item.options)) for item in settings),
         "seeds": [seeds[0], seeds[-1]],
         "batch": batch,
         "versions": versions(),

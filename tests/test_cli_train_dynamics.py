@@ -83,8 +83,8 @@ def test_beside_a_policy_they_are_found_run_without_privilege_and_recorded(made:
     episode = rollout(builder.env()(), strategy, execution_horizon=4, delay=ConstantDelay(4), seed=3)
     for record in episode.chunks[1:]:
         assert (record.chunk[:3] == record.frozen[:3]).all()
-    assert set(builder.fingerprints([TEXT.run])) == {"policy"}
-    assert set(builder.fingerprints([TEXT.run], learned=True)) == {"policy", DYNAMICS}
+    assert set(builder.fingerprints([("naive", {})])) == {"policy"}
+    assert set(builder.fingerprints([(TEXT.name, TEXT.options)])) == {"policy", DYNAMICS}
 
 
 def test_without_dynamics_it_is_said_what_to_train_and_where(made: Path, tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_without_dynamics_it_is_said_what_to_train_and_where(made: Path, tmp_pat
     builder = Builder.check(TASK, tmp_path)
     with pytest.raises(Unsupported, match=f"rtc train-dynamics --data DATA --out {tmp_path / DYNAMICS}"):
         builder.strategy(TEXT.name, **TEXT.options)
-    assert set(builder.fingerprints([TEXT.run], learned=True)) == {"policy"}
+    assert set(builder.fingerprints([(TEXT.name, TEXT.options)])) == {"policy"}
     other = load_dynamics(made / DYNAMICS)
     other.save_pretrained(tmp_path / DYNAMICS, config=vars(other)["_hub_mixin_config"] | {"task": "Peg-v0"})
     with pytest.raises(CheckpointError, match="was trained for Peg-v0, not for ReachPastPost-v0"):

@@ -89,7 +89,7 @@ class Residual:
     @property
     def max_delay(self) -> int | None:
         """The longest delay, in ticks, that `inner` can do with; None: any."""
-        return getattr(self.inner, "max_delay", None)
+        return self.inner.max_delay
 
     def __call__(
         self, obs: Any, requests: Sequence[Request | None], noise: Noise
