@@ -51,7 +51,11 @@ def load_policy(folder: Path | str, task: str | None = None, **changes: Any) -> 
 
 
 def load_dynamics(folder: Path | str, task: str | None = None) -> Dynamics:
-    """The dynamics that `save_pretrained` wrote to `folder`; as `load_policy`, and raises what that does."""
+    """The dynamics that `save_pretrained` wrote to `folder`; as `load_policy`, and raises what that does.
+
+    They compute in float64: among many robots a product of float32 is rounded otherwise than alone, and an
+    episode must not depend on how many others are simulated with it.
+    """
     folder = Path(folder)
     config, weights = _read(folder, Dynamics, "dynamics", "train-dynamics", task)
     try:
@@ -61,7 +65,7 @@ def load_dynamics(folder: Path | str, task: str | None = None) -> Dynamics:
         raise CheckpointError(f"{folder / CONFIG}: {error}") from None
     except (TypeError, ValueError, RuntimeError) as error:
         raise misfit(folder, "dynamics", error) from error
-    return dynamics.eval().requires_grad_(False)
+    return dynamics.double().eval().requires_grad_(False)
 
 
 def find_dynamics(policy: Path) -> Path | None:

@@ -112,9 +112,8 @@ class Dynamics(nn.Module, PyTorchModelHubMixin):
         self._check(obs, actions, rows)
         if not actions.shape[1]:
             return obs
-        # A matrix times a single vector rounds otherwise than times many: alone, one is one of two.
-        twice = [torch.cat([values, values]) if len(obs) == 1 else values for values in (obs, actions)]
-        later = self.rollout(*twice)[: len(obs)]
+        precise = self.obs_mean.dtype
+        later = self.rollout(obs.to(precise), actions.to(precise)).to(obs.dtype)
         seen = torch.cat([obs[:, None], later], 1)
         return seen[torch.arange(len(obs), device=obs.device), rows.to(obs.device)]
 

@@ -141,6 +141,6 @@ def test_killed_with_9_and_given_again_it_is_as_if_it_had_never_stopped(
     assert one.keys() == other.keys()
     assert all(torch.equal(one[name], other[name]) for name in one)
     recipes = [json.loads((tmp_path / out / "recipe.json").read_text()) for out in ("killed", "whole")]
-    assert recipes[0]["curve"][-1] == recipes[1]["curve"][-1]
+    assert recipes[0]["held_out_loss"] == recipes[1]["held_out_loss"]
     assert recipes[0]["errors"] == recipes[1]["errors"]
     assert not state.exists()

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from rtc.cli.choose import choose
 from rtc.cli.demos import demos
 from rtc.cli.provenance import versions
 from rtc.cli.report import report
@@ -60,6 +61,7 @@ main.add_command(rollout)
 main.add_command(sweep)
 main.add_command(strategies)
 main.add_command(report)
+main.add_command(choose)
 main.add_command(tasks)
 main.add_command(demos)
 main.add_command(train)

@@ -25,6 +25,7 @@ from policies.checkpoint import (
 from policies.flow import FlowPolicy
 from policies.residual import ResidualHead, load_residual, residual_folder
 from rtc.checkpoint import CONFIG, WEIGHTS
+from rtc.cli.choice import CHOICE, read_choice
 from rtc.cli.world import LOOKING, check_copied
 from rtc.errors import CheckpointError, InvalidArgument
 from rtc.run_folder import fingerprint
@@ -104,6 +105,7 @@ def cached_policy(folder: Path, task: str) -> FlowPolicy:
 def build_strategy(name: str, folder: Path, task: str, **settings: Any) -> Strategy:
     """The strategy `name` around the policy in `folder`, or the oracle with chunks as long as its.
 
+    For auto it is what a sweep found best for this policy (`rtc.cli.choice`), if that was noted.
     For rollforward and residual `settings` may name the strategy inside ("inner"), for rollforward `ahead`
     and what it looks ahead with: "model", a key of WORLD_MODELS, and the options of that. Raises Unsupported
     for what the task or the policy does not have, and says how to get it.
@@ -117,6 +119,8 @@ def build_strategy(name: str, folder: Path, task: str, **settings: Any) -> Strat
         return Residual(build_strategy(inner, folder, task, **settings), head)
     if name == Rollforward.name:
         return _rollforward(folder, task, settings)
+    if name == Auto.name and (chosen := read_choice(folder)):
+        return build_strategy(chosen.name, folder, task, **settings | dict(chosen.options))
     return make_strategy(name, cached_policy(checkpoint_for(name, folder, task), task), **settings)
 
 
@@ -142,15 +146,17 @@ def cached_residual(folder: Path, task: str) -> ResidualHead:
     return load_residual(residual_folder(folder), cached_policy(folder, task))
 
 
-def weights_of(name: str, options: Mapping[str, Any], folder: Path, task: str) -> dict[str, Path]:
-    """The checkpoints that strategy `name` runs with these options, by what they are."""
+def files_of(name: str, options: Mapping[str, Any], folder: Path, task: str) -> dict[str, list[Path]]:
+    """The files that decide what strategy `name` does with these options, by what they are."""
+    if name == Auto.name and (chosen := read_choice(folder)):
+        return {CHOICE: [folder / CHOICE]} | files_of(chosen.name, chosen.options, folder, task)
     policy = checkpoint_for(options.get("inner", name), folder, task)
-    found = {"policy" if policy == folder else policy.name: policy}
+    folders = {"policy" if policy == folder else policy.name: policy}
     if name == Residual.name:
-        found["residual"] = residual_folder(policy)
+        folders["residual"] = residual_folder(policy)
     if options.get("model") == "learned" and (dynamics := find_dynamics(folder)):
-        found["dynamics"] = dynamics
-    return found
+        folders["dynamics"] = dynamics
+    return {what: [place / CONFIG, place / WEIGHTS] for what, place in folders.items()}
 
 
 def foresee_anew(
@@ -220,14 +226,14 @@ class Builder:
         return self.env(render_mode="rgb_array", image_size=image_size)
 
     def fingerprints(self, strategies: Iterable[tuple[str, Mapping[str, Any]]]) -> dict[str, str]:
-        """Of each checkpoint that these strategies, names with their options, run; by what it is."""
-        found: dict[str, Path] = {}
+        """Of what these strategies, names with their options, run: checkpoints and choices, by their kind."""
+        found: dict[str, list[Path]] = {}
         for name, options in strategies:
-            found |= weights_of(name, options, self.folder, self.task)
+            found |= files_of(name, options, self.folder, self.task)
         return {
-            what: fingerprint(folder / CONFIG, folder / WEIGHTS)
-            for what, folder in sorted(found.items())
-            if (folder / WEIGHTS).is_file()
+            what: fingerprint(*files)
+            for what, files in sorted(found.items())
+            if all(file.is_file() for file in files)
         }
 
     def strategy(self, name: str, **settings: Any) -> Callable[[], Strategy]:

@@ -76,7 +76,7 @@ def make_sweep_plan(arguments: Mapping[str, Any]) -> SweepPlan:
     """Check everything but the output folder, and write nothing. Raises RtcError."""
     for rule in arguments["horizons"]:
         rows_of_rule(rule, 1, 0)
-    builders = _builders(arguments["tasks"], arguments["policies"])
+    builders = builders_of(arguments["tasks"], arguments["policies"])
     strategies: list[StrategyText] = arguments["strategies"]
     seeds = range(arguments["seed"], arguments["seed"] + arguments["episodes"])
     settings = {
@@ -106,7 +106,8 @@ def make_sweep_plan(arguments: Mapping[str, Any]) -> SweepPlan:
     return plan
 
 
-def _builders(tasks: list[str], policies: tuple[str, ...]) -> dict[str, Builder]:
+def builders_of(tasks: list[str], policies: tuple[str, ...]) -> dict[str, Builder]:
+    """A builder a task; policies: texts TASK=FOLDER. Raises RtcError for what does not exist or fit."""
     names = [check_task(task) for task in tasks]
     folders = dict(_policy(text) for text in policies)
     unused = [task for task in folders if task not in names]
