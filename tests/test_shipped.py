@@ -16,7 +16,8 @@ import envs
 from envs.demos import Recipe, record_episodes
 from policies.checkpoint import DYNAMICS, load_dynamics, load_policy, shipped_checkpoint
 from policies.residual import ResidualRecipe, load_residual, residual_loss
-from rtc.cli.build import make_env
+from rtc.cli.build import build_strategy, make_env
+from rtc.cli.choice import read_choice
 from rtc.cli.demos_source import expert_env
 from rtc.cli.residual_rows import residual_rows
 from rtc.cli.world import predict_obs
@@ -167,3 +168,21 @@ def test_corrected_at_every_tick_a_plain_policy_bears_half_a_chunk_of_delay(task
     ]
     naive, corrected = (sum(episode.success for episode in episodes) for episodes in outcomes)
     assert corrected > naive
+
+
+@pytest.mark.parametrize("task", NATIVE)
+def test_auto_runs_what_a_sweep_found_best_and_bears_half_a_chunk_of_delay(task: str) -> None:
+    folder = shipped_checkpoint(task)
+    assert read_choice(folder) is not None
+    strategy = build_strategy("auto", folder.resolve(), task)
+    assert not strategy.privileged
+    env = make_env(task)
+    episodes, _ = rollout_batch(
+        [make_env(task) for _ in SEEDS],
+        strategy,
+        execution_horizon=8,
+        delay=ConstantDelay(8),
+        seeds=SEEDS,
+        starvation=env.unwrapped.metadata["starvation"],
+    )
+    assert sum(episode.success for episode in episodes) >= 0.7 * len(SEEDS)  # naive: at most 0.6

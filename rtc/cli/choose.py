@@ -20,6 +20,7 @@ from rtc.report.html.delays import in_order
 from rtc.report.html.tab import best_horizons
 from rtc.report.merge import merge
 from rtc.report.sweep_summary import Cell, Summary, read_summary
+from rtc.report.table import print_whole
 from rtc.runtime.strategies.auto import Auto
 
 
@@ -57,7 +58,7 @@ def choose(folders: tuple[Path, ...], policies: tuple[str, ...]) -> None:
         write_choice(builders[task].folder, best[0], found)
         following = f"{others[0][0]} {100 * others[0][1]:.1f} %" if others else "-"
         table.add_row(task, best[0], f"{100 * best[1]:.1f} %", following)
-    Console(highlight=False).print(table)
+    print_whole(Console(highlight=False), table)
 
 
 def _builders(summaries: dict[Path, Summary], policies: tuple[str, ...]) -> dict[str, Builder]:
