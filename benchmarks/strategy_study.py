@@ -19,7 +19,7 @@ import click
 import numpy as np
 import pyarrow.parquet as pq
 
-from benchmarks import latencies
+from benchmarks import head_alone, latencies
 from benchmarks import strategy_tables as tables
 from benchmarks.study import DOCS, RESULTS, write_between
 from rtc.cli.sweep_output import EPISODES
@@ -41,6 +41,7 @@ STAGES = {
 REPORTS = {"screening": ("screening", "screening_models"), "confirmation": ("confirmation",)}
 """The pages in docs/study, and the sweeps in each."""
 JUMP_DELAY = "4"
+HEAD_SEEDS = range(300_000, 300_128)
 TOLD, GUIDED = "conditioned:expected=median", "realtime:schedule=zeros:jacobian=identity"
 PAIRS = [
     ("realtime:schedule=zeros", "naive"),
@@ -80,6 +81,8 @@ def run(stage: str) -> None:
             rtc("sweep", "--spec", SWEEPS / f"{name}.toml", "--out", OUT / name)
         more = {"jumps": jumps(OUT / name)} if name == "confirmation" else {}
         write_json(KEPT / f"{name}.json", read_summary(OUT / name) | more, indent=None)
+    if stage == "confirmation":
+        write_json(KEPT / "head_alone.json", head_alone.measure(HEAD_SEEDS))
     if stage == "screening":
         rtc("choose", *(OUT / name for name in REPORTS["screening"]))
     for page, names in REPORTS.items():
@@ -138,6 +141,7 @@ def report() -> None:
         "ablations": tables.difference_table(screened, PAIRS),
         "horizons": tables.horizon_table(kept("horizons")["cells"]),
     }
+    written["head"] = tables.head_table(read_json(KEPT / "head_alone.json")["success"])
     measured = read_json(KEPT / "latencies.json")
     for size in ("small", "large"):
         written[size] = tables.fair_table(kept(f"fair_{size}")["cells"], measured[size])

@@ -14,7 +14,7 @@ from rtc.report.html.delays import in_order
 from rtc.report.statistics import Estimate, mean, paired_difference, success_share
 from rtc.report.winners import ORACLE, Standing, winner_table
 
-AUTO = "auto"
+AUTO, RESIDUAL = "auto", "residual"
 BAR = 0.9
 JUMP_BAR = 0.5
 Cell = dict[str, Any]
@@ -45,7 +45,7 @@ def ceiling(cells: Sequence[Cell], task: str, delay: str) -> Cell | None:
     found = [
         cell
         for cell in cells
-        if (cell["task"], cell["delay"]) == (task, delay) and cell["strategy"].split(":")[0] == ORACLE
+        if (cell["task"], cell["delay"]) == (task, delay) and _is_oracle(cell["strategy"])
     ]
     return max(found, key=lambda cell: cell["successes"], default=None)
 
@@ -111,7 +111,7 @@ def standing_table(cells: Sequence[Cell]) -> str:
         winner_table(cells).standings, key=lambda each: (each.contests == contests, each.success.value)
     )
     rows = [row(standing) for standing in reversed(standings)]
-    oracles = [label for label in names(cells, "strategy") if label.split(":")[0] == ORACLE]
+    oracles = [label for label in names(cells, "strategy") if _is_oracle(label)]
     rows += [[f"`{label}`", *(at(label, delay) for delay in delays), *["-"] * 4] for label in oracles]
     head = ["", *(f"d = {delay}" if delay.isdecimal() else delay for delay in delays)]
     return table([*head, "all", "short of the best", "best or tied", "worse than naive or waiting"], rows)
@@ -119,49 +119,58 @@ def standing_table(cells: Sequence[Cell]) -> str:
 
 def bar_lines(cells: Sequence[Cell]) -> str:
     """The bars of the study, each with what was measured."""
-    tasks, delays = names(cells, "task"), names(cells, "delay")
-    contests = {(each.task, each.delay): each for each in winner_table(cells).contests}
-    kept = [
-        task
-        for task in tasks
-        if all((top := contests[task, delay].oracle_share) and top.value >= BAR for delay in delays)
-    ]
-    own = [
-        task
-        for task in tasks
-        if all((top := share(cells, AUTO, task, delay)) and top.value >= BAR for delay in delays)
-    ]
-    standings = {each.strategy: each for each in winner_table(cells).standings}
+    winners = winner_table(cells)
+    standings = {each.strategy: each for each in winners.standings}
     auto = standings[AUTO]
-    whole = [each for each in standings.values() if each.contests == len(contests)]
-    best = max(whole, key=lambda each: each.success.value)
-    gap = _gap(cells, best.strategy)
+    whole = [each for each in winners.standings if each.contests == len(winners.contests)]
+    best = max((each for each in whole if each.strategy != AUTO), key=lambda each: each.success.value)
     worse = ", ".join(f"{task} at {delay}" for task, delay in auto.worse or ()) or "none"
-    return "\n".join(
-        [
-            f"- The best strategy keeps at least 90 % of the oracle's success at every delay on {len(kept)} "
-            f"of {len(tasks)} tasks ({_list(kept)}); `auto` alone does on {len(own)} ({_list(own)}).",
-            f"- `auto` is significantly worse than the better of naive and synchronous in "
-            f"{len(auto.worse or ())} of {auto.contests} cells ({worse}).",
-            f"- The best single strategy over all cells is `{best.strategy}` with {percent(best.success)} %; "
-            f"`auto` has {percent(auto.success)} %: {percent(gap)} points less, paired.",
-        ]
-    )
+    count = len(names(cells, "task"))
+    everybody = names(cells, "strategy")
+    headless = [name for name in everybody if name.split(":")[0] not in (AUTO, RESIDUAL)]
+    kept = {
+        "The best strategy of each cell keeps": _keeping(cells, everybody),
+        "Without the head, which sees every tick, the best keeps": _keeping(cells, headless),
+        "`auto` keeps": _keeping(cells, [AUTO]),
+    }
+    lines = [
+        f"{words} at least 90 % of the oracle's success at every delay on {len(tasks)} of {count} tasks "
+        f"({', '.join(task.removesuffix('-v0') for task in tasks) or 'none'})."
+        for words, tasks in kept.items()
+    ]
+    lines += [
+        f"`auto` is significantly worse than the better of naive and synchronous in {len(auto.worse or ())} "
+        f"of {auto.contests} cells ({worse}).",
+        f"The best single strategy over all cells is `{best.strategy}` with {percent(best.success)} %; "
+        f"`auto` has {percent(auto.success)} %, {percent(_over(cells, AUTO, best.strategy))} points more.",
+    ]
+    return "\n".join(f"- {line}" for line in lines)
 
 
-def _gap(cells: Sequence[Cell], best: str) -> Estimate:
-    """Mean success of `best` minus that of auto, paired by seed."""
+def _keeping(cells: Sequence[Cell], strategies: Sequence[str]) -> list[str]:
+    """The tasks on which the best of these strategies reaches the bar at every delay."""
+
+    def keeps(task: str, delay: str) -> bool:
+        found = [share(cells, strategy, task, delay) for strategy in strategies if not _is_oracle(strategy)]
+        return max((each.value for each in found if each is not None), default=0.0) >= BAR
+
+    delays = names(cells, "delay")
+    return [task for task in names(cells, "task") if all(keeps(task, delay) for delay in delays)]
+
+
+def _is_oracle(strategy: str) -> bool:
+    return strategy.split(":")[0] == ORACLE
+
+
+def _over(cells: Sequence[Cell], one: str, other: str) -> Estimate:
+    """Mean success of `one` minus that of `other`, paired by seed."""
     found = by_key(cells)
-    places = [(cell["task"], cell["delay"]) for cell in found.values() if cell["strategy"] == AUTO]
+    places = [(task, delay) for task, strategy, delay in found if strategy == one]
 
     def over_all(strategy: str) -> np.ndarray:
         return np.mean([outcomes(found[task, strategy, delay]) for task, delay in places], axis=0)
 
-    return paired_difference(over_all(best), over_all(AUTO))
-
-
-def _list(tasks: Sequence[str]) -> str:
-    return ", ".join(task.removesuffix("-v0") for task in tasks) or "none"
+    return paired_difference(over_all(one), over_all(other))
 
 
 def difference_table(cells: Sequence[Cell], pairs: Sequence[tuple[str, str]]) -> str:
@@ -234,3 +243,10 @@ def horizon_table(cells: Sequence[Cell]) -> str:
             rows.append([f"`{strategy}`", delay, *texts])
     width = max(map(len, rows))
     return table(["", "d", *[""] * (width - 2)], [row + ["-"] * (width - len(row)) for row in rows])
+
+
+def head_table(success: dict[str, dict[str, dict[str, float]]]) -> str:
+    """Success with and without a residual head, and of the head alone, by task."""
+    ways = list(next(iter(success.values())))
+    rows = [[way, *(percent(row[way]) for row in success.values())] for way in ways]
+    return table(["", *(task.removesuffix("-v0") for task in success)], rows)

@@ -130,7 +130,8 @@ def difference(first: dict[str, Any], second: dict[str, Any]) -> Estimate:
 def percent(estimate: Estimate | dict[str, float] | Sequence[float]) -> str:
     """`87 [84, 90]`: per cent with its interval."""
     value, low, high = estimate.values() if isinstance(estimate, dict) else estimate
-    return f"{100 * value:.0f} [{100 * low:.0f}, {100 * high:.0f}]"
+    value, low, high = (round(100 * number) + 0 for number in (value, low, high))  # + 0: no "-0"
+    return f"{value:.0f} [{low:.0f}, {high:.0f}]"
 
 
 def number(value: float | None) -> str:
