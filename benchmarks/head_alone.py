@@ -16,7 +16,9 @@ from typing import Any
 import numpy as np
 
 import envs
-from rtc.cli.build import Builder, build_strategy, cached_policy, cached_residual, make_env
+from rtc.cli.assemble import build_strategy, cached_policy, cached_residual
+from rtc.cli.build import Builder
+from rtc.cli.environments import make_env
 from rtc.cli.provenance import available_cores, commit
 from rtc.process_pool import in_workers
 from rtc.report.statistics import success_rate

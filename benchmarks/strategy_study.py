@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from benchmarks import head_alone, latencies
 from benchmarks import strategy_tables as tables
+from benchmarks.strategy_plot import plot
 from benchmarks.study import DOCS, RESULTS, write_between
 from rtc.cli.sweep_output import EPISODES
 from rtc.report.merge import merge
@@ -131,6 +132,7 @@ def report() -> None:
     """Write every table of the page."""
     screened = merge({Path(name): kept(name) for name in REPORTS["screening"]})["cells"]
     confirmed = kept("confirmation")
+    plot(confirmed, DOCS / "images" / "study.png")
     cells = confirmed["cells"]
     written = {
         "bars": tables.bar_lines(cells),

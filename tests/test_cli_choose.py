@@ -11,7 +11,8 @@ import pytest
 from sweep_folder import make_cell, make_summary, write_sweep
 from test_cli import TASK, call, one_line, save_policy
 
-from rtc.cli.build import Builder, build_strategy
+from rtc.cli.assemble import build_strategy
+from rtc.cli.build import Builder
 from rtc.cli.choice import CHOICE, read_choice
 from rtc.errors import CheckpointError
 from rtc.runtime.latency import ConstantDelay

@@ -8,7 +8,8 @@ from click.testing import CliRunner
 
 from policies.checkpoint import shipped_checkpoint
 from rtc.cli import main
-from rtc.cli.build import Builder, build_strategy, check_strategies
+from rtc.cli.assemble import build_strategy, check_strategies
+from rtc.cli.build import Builder
 from rtc.cli.strategies import ABOUT
 from rtc.errors import Unsupported
 from rtc.runtime.latency import ConstantDelay

@@ -15,7 +15,8 @@ from safetensors.torch import load_file
 from policies.checkpoint import load_policy, shipped_checkpoint
 from policies.residual import load_residual
 from rtc.cli import main
-from rtc.cli.build import Builder, build_strategy
+from rtc.cli.assemble import build_strategy
+from rtc.cli.build import Builder
 from rtc.cli.strategy_text import parse_strategy
 from rtc.errors import CheckpointError, Unsupported
 from rtc.runtime.strategies import Residual

@@ -16,9 +16,10 @@ import envs
 from envs.demos import Recipe, record_episodes
 from policies.checkpoint import DYNAMICS, load_dynamics, load_policy, shipped_checkpoint
 from policies.residual import ResidualRecipe, load_residual, residual_loss
-from rtc.cli.build import build_strategy, make_env
+from rtc.cli.assemble import build_strategy
 from rtc.cli.choice import read_choice
 from rtc.cli.demos_source import expert_env
+from rtc.cli.environments import make_env
 from rtc.cli.residual_rows import residual_rows
 from rtc.cli.world import predict_obs
 from rtc.runtime.latency import ConstantDelay

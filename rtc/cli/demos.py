@@ -14,9 +14,9 @@ import numpy as np
 from rich.console import Console
 
 from envs.demos import Recipe
-from rtc.cli.build import check_task
 from rtc.cli.demos_folder import DataFolder, Tally
 from rtc.cli.demos_source import Source, make_source
+from rtc.cli.environments import check_task
 from rtc.cli.options import NameList, task_option
 from rtc.cli.progress import progress
 from rtc.cli.provenance import available_cores, versions

@@ -14,7 +14,7 @@ from envs.demos import Recipe, conditional_variance, record_episodes
 from envs.outside import is_outside
 from envs.outside_demos import outside_expert, record_outside
 from envs.task import ArmTask
-from rtc.cli.build import make_env
+from rtc.cli.environments import make_env
 from rtc.demonstrations import Recording
 from rtc.errors import InvalidArgument
 

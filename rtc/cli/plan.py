@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from rtc.cli.build import Builder, check_strategies, execution_horizon
+from rtc.cli.assemble import check_strategies
+from rtc.cli.build import Builder, execution_horizon
 from rtc.cli.provenance import versions
 from rtc.errors import InvalidArgument
 from rtc.runtime.latency import ConstantDelay

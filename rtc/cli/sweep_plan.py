@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rtc.cli.build import Builder, check_task, execution_horizon, rows_of_rule
+from rtc.cli.build import Builder, execution_horizon, rows_of_rule
+from rtc.cli.environments import check_task
 from rtc.cli.fair import FAIR, fair_delay, measure_latency, read_latencies, try_out
 from rtc.cli.plan import STRATEGY_DEFAULTS
 from rtc.cli.provenance import versions

@@ -11,7 +11,7 @@ from rich.table import Table
 import envs
 from envs.card import Card
 from envs.task import ArmTask
-from rtc.cli.build import NAMESPACE, check_task, make_env
+from rtc.cli.environments import NAMESPACE, check_task, make_env
 from rtc.errors import InvalidArgument
 
 

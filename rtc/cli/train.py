@@ -11,7 +11,7 @@ import click
 import torch
 
 from policies.training import STATE, Training, TrainingRecipe
-from rtc.cli.build import check_task
+from rtc.cli.environments import check_task
 from rtc.cli.options import task_option
 from rtc.cli.provenance import commit
 from rtc.cli.train_log import TENSORBOARD, open_logs

@@ -10,7 +10,7 @@ import torch
 
 from policies.dynamics import Dynamics
 from policies.dynamics_training import DynamicsRecipe, DynamicsTraining, prediction_errors
-from rtc.cli.build import check_task
+from rtc.cli.environments import check_task
 from rtc.cli.provenance import commit
 from rtc.cli.train_log import open_logs
 from rtc.cli.train_loop import announce, begin, finish, fit, screen

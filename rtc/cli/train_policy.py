@@ -12,7 +12,7 @@ from jaxtyping import Bool, Int
 
 from policies.checkpoint import load_policy
 from policies.flow import FlowPolicy
-from rtc.cli.build import make_env
+from rtc.cli.environments import make_env
 from rtc.cli.train_options import PolicyOptions
 from rtc.dataset import read_demonstrations
 from rtc.demonstrations import Demonstrations

@@ -14,8 +14,8 @@ from torch import nn
 
 from envs.demos import Act, Recipe, record_episodes
 from policies.flow import FlowPolicy
-from rtc.cli.build import make_env
 from rtc.cli.demos_source import expert_env
+from rtc.cli.environments import make_env
 from rtc.demonstrations import Demonstrations
 from rtc.distributed import rank, wait_for_all
 from rtc.errors import InvalidArgument

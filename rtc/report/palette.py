@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-# Okabe & Ito 2008 (and a grey): told apart with any colour vision. There are more strategies than colours:
-# relatives share one, and markers and dashes tell them apart.
+# Okabe & Ito 2008, a grey, and a wine of Tol 2021: told apart with any colour vision. There are more
+# strategies than colours: relatives share one, and markers and dashes tell them apart.
 _KNOWN = {
     "synchronous": "#555555",
     "naive": "#D55E00",
@@ -21,10 +21,10 @@ _KNOWN = {
     "posterior": "#0072B2",
     # what the policy is told
     "conditioned": "#009E73",
-    "auto": "#009E73",
     "rollforward": "#009E73",
     # what corrects each action as it runs
-    "residual": "#F0E442",
+    "residual": "#882255",
+    "auto": "#000000",
     "oracle": "#CC79A7",
 }
 _FREE = "#000000"
