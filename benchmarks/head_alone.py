@@ -19,7 +19,7 @@ import envs
 from rtc.cli.assemble import build_strategy, cached_policy, cached_residual
 from rtc.cli.build import Builder
 from rtc.cli.environments import make_env
-from rtc.cli.provenance import available_cores, commit
+from rtc.cli.provenance import available_cores, commit, machine
 from rtc.process_pool import in_workers
 from rtc.report.statistics import success_rate
 from rtc.runtime.controller import Request
@@ -78,4 +78,10 @@ def measure(seeds: range, batch: int = 32) -> dict[str, Any]:
         task: {way: success_rate(count, len(seeds))._asdict() for way, count in row.items()}
         for task, row in wins.items()
     }
-    return {"commit": commit(), "delay": DELAY, "seeds": [seeds[0], seeds[-1]], "success": success}
+    return {
+        "commit": commit(),
+        "machine": machine(),
+        "delay": DELAY,
+        "seeds": [seeds[0], seeds[-1]],
+        "success": success,
+    }

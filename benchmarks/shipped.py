@@ -20,6 +20,7 @@ from policies.checkpoint import DYNAMICS, shipped_checkpoint
 from policies.residual import residual_folder
 
 OUT = Path("out")
+PLOT = shutil.ignore_patterns("loss.png")  # of what is small: recipe.json has the curve
 
 
 class Made(NamedTuple):
@@ -75,7 +76,7 @@ def train_dynamics(task: str, out: Path, threads: int) -> None:
     if not (out / "recipe.json").exists():
         settings = ("--steps", 4000, "--threads", threads, "--half")
         rtc("train-dynamics", "--data", OUT / "demos" / task, "--out", out, *settings)
-    shutil.copytree(out, shipped_checkpoint(task) / out.name, dirs_exist_ok=True)
+    shutil.copytree(out, shipped_checkpoint(task) / out.name, ignore=PLOT, dirs_exist_ok=True)
 
 
 def train_residual(task: str, policy: Path, threads: int) -> None:
@@ -84,7 +85,7 @@ def train_residual(task: str, policy: Path, threads: int) -> None:
     if not (out / "recipe.json").exists():
         given = ("--policy", policy, "--data", OUT / "demos" / task, "--out", out)
         rtc("train-residual", *given, "--threads", threads, "--half")
-    shutil.copytree(out, residual_folder(shipped_checkpoint(task)), dirs_exist_ok=True)
+    shutil.copytree(out, residual_folder(shipped_checkpoint(task)), ignore=PLOT, dirs_exist_ok=True)
 
 
 def make(task: str, threads: int) -> None:

@@ -32,7 +32,6 @@ from rtc.serialise import read_json, write_json
 SWEEPS = Path(__file__).parent / "sweeps"
 OUT = Path("out/study")
 KEPT = RESULTS / "study"
-PAGE = DOCS / "study.md"
 STAGES = {
     "screening": ("screening", "screening_models", "horizons"),
     "confirmation": ("confirmation",),
@@ -62,6 +61,14 @@ PAIRS = [
     ("oracle:expected=median", "oracle"),
 ]
 """What the page compares within the screening."""
+HEADLINE = {
+    "synchronous": "stop and think",
+    "naive": "switch blindly",
+    f"{GUIDED}:expected=median": "real-time chunking of the same policy",
+    TOLD: "a policy that is told what will have run",
+    "auto": "`auto`",
+    "oracle:expected=median": "the oracle",
+}
 
 
 def rtc(*arguments: object) -> None:
@@ -148,7 +155,8 @@ def report() -> None:
     for size in ("small", "large"):
         written[size] = tables.fair_table(kept(f"fair_{size}")["cells"], measured[size])
     for name, text in written.items():
-        write_between(PAGE, name, text)
+        write_between(DOCS / "study.md", name, text)
+    write_between(DOCS.parent / "README.md", "study", tables.headline(cells, HEADLINE))
 
 
 @click.command()

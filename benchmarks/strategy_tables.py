@@ -250,3 +250,19 @@ def head_table(success: dict[str, dict[str, dict[str, float]]]) -> str:
     ways = list(next(iter(success.values())))
     rows = [[way, *(percent(row[way]) for row in success.values())] for way in ways]
     return table(["", *(task.removesuffix("-v0") for task in success)], rows)
+
+
+def headline(cells: Sequence[Cell], words: dict[str, str]) -> str:
+    """The README's sentence: mean success of strategies, each by the words for it."""
+    found = by_key(cells)
+    places = [(cell["task"], cell["delay"]) for cell in cells if cell["strategy"] == AUTO]
+
+    def success(label: str) -> str:
+        return f"{100 * fmean(found[task, label, delay]['success']['value'] for task, delay in places):.0f} %"
+
+    parts = ", ".join(f"{words[label]} {success(label)}" for label in words)
+    return (
+        f"Over {len(names(cells, 'task'))} tasks and delays up to half a chunk, {cells[0]['episodes']} episodes "
+        f"a cell on the same seeds, mean success: {parts}. "
+        "[Which way of executing chunks is best where](docs/study.md)."
+    )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import ablations, delay_sweep, digits, gate_tables, outside, strategies
+from benchmarks import ablations, delay_sweep, digits, gate_tables, outside, strategies, strategy_study
 from benchmarks.study import RESULTS
 from rtc.serialise import read_json
 
@@ -29,7 +29,7 @@ def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         page.write_text("\n".join(lines) + "\n")
     for image in (tmp_path / "docs" / "images").glob("*s*.png"):
         image.unlink()
-    for module in (ablations, delay_sweep, digits, gate_tables, outside, strategies):
+    for module in (ablations, delay_sweep, digits, gate_tables, outside, strategies, strategy_study):
         monkeypatch.setattr(module, "DOCS", tmp_path / "docs")
     return tmp_path
 
@@ -42,11 +42,12 @@ def test_the_committed_results_make_the_committed_pages(copy: Path) -> None:
     outside.report(read_json(RESULTS / "outside.json"))
     digits.report(read_json(RESULTS / "digits.json"))
     strategies.report()
+    strategy_study.report()
     assert emptied != (copy / "docs" / "delay.md").read_text()
-    pages = ("delay", "tasks", "images", "outside", "strategies")
+    pages = ("delay", "tasks", "images", "outside", "strategies", "study")
     for page in ("README.md", *(f"docs/{name}.md" for name in pages)):
         assert (copy / page).read_text() == (ROOT / page).read_text(), page
-    for image in ("success.png", "delay_sweep.png", "digits.png"):
+    for image in ("success.png", "delay_sweep.png", "digits.png", "study.png"):
         assert (copy / "docs" / "images" / image).stat().st_size > 10_000
 
 
