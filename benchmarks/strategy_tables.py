@@ -261,8 +261,9 @@ def headline(cells: Sequence[Cell], words: dict[str, str]) -> str:
         return f"{100 * fmean(found[task, label, delay]['success']['value'] for task, delay in places):.0f} %"
 
     parts = ", ".join(f"{words[label]} {success(label)}" for label in words)
+    count, episodes = len(names(cells, "task")), cells[0]["episodes"]
     return (
-        f"Over {len(names(cells, 'task'))} tasks and delays up to half a chunk, {cells[0]['episodes']} episodes "
-        f"a cell on the same seeds, mean success: {parts}. "
+        f"Over {count} tasks and delays up to half a chunk, {episodes} episodes a cell on the same seeds, mean "
+        f"success: {parts}. "
         "[Which way of executing chunks is best where](docs/study.md)."
     )
