@@ -263,7 +263,7 @@ def headline(cells: Sequence[Cell], words: dict[str, str]) -> str:
     parts = ", ".join(f"{words[label]} {success(label)}" for label in words)
     count, episodes = len(names(cells, "task")), cells[0]["episodes"]
     return (
-        f"Over {count} tasks and delays up to half a chunk, {episodes} episodes a cell on the same seeds, mean "
-        f"success: {parts}. "
+        f"Over {count} tasks and delays up to half a chunk, {episodes} episodes a cell on the same seeds, "
+        f"mean success: {parts}. "
         "[Which way of executing chunks is best where](docs/study.md)."
     )
