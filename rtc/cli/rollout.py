@@ -27,7 +27,7 @@ from rtc.serialise import write_json
 from rtc.sweep import Record, Shard, ShardResult
 
 DEFAULTS: dict[str, Any] = STRATEGY_DEFAULTS | {
-    "strategies": "synchronous,naive,realtime",
+    "strategies": "synchronous,naive,realtime,auto",
     "delays": "0,2,4,6,8",
     "execution_horizon": "max(d,1)",
 }
