@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/.installed
 PACKAGES := rtc policies envs tests benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check format browser test bench study ablation-policies gates policies rollout train-check digits images photograph peers \
+.PHONY: help setup check format browser test bench study sweeps ablation-policies gates policies rollout train-check digits images photograph peers \
 	suites build clean
 
 help:  ## list the targets
@@ -47,6 +47,9 @@ study: bench ablation-policies gates  ## all committed results: sweep, gates, ab
 	$(BIN)/python -m benchmarks.ablations
 	$(BIN)/rtc rollout --delays 4 --out out/frames --force
 	cp out/frames/frames.png docs/images/frames.png
+
+sweeps: setup  ## every strategy on every task: the sweeps, tables and reports of docs/study.md (three hours)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.strategy_study
 
 ablation-policies: out/policies/no-spread/recipe.json out/policies/steps-500/recipe.json out/policies/steps-1500/recipe.json
 

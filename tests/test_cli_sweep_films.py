@@ -138,13 +138,13 @@ CELLS = [
     cell("naive", "4", 4.0, "0011", 8),
     cell("warm", "4", 4.0, "0111"),
     cell("blend", "4", 4.0, "0110"),
-    cell("oracle", "4", 4.0, "0111"),
+    cell("oracle:expected=median", "4", 4.0, "0111"),
 ]
 
 
 def test_the_rule_takes_naive_the_two_best_others_and_the_oracle_near_a_quarter_of_a_chunk() -> None:
     chosen = choose(CELLS, [BY_RULE], 16)
-    assert [each["strategy"] for each in chosen] == ["naive", "warm", "blend", "oracle"]
+    assert [each["strategy"] for each in chosen] == ["naive", "warm", "blend", "oracle:expected=median"]
     assert {each["delay"] for each in chosen} == {"4"}
     assert chosen[0]["execution_horizon"] == 8
     assert choose_seed(chosen, range(10, 14)) == (
@@ -154,8 +154,8 @@ def test_the_rule_takes_naive_the_two_best_others_and_the_oracle_near_a_quarter_
 
 
 def test_what_was_asked_for_comes_in_the_order_of_the_asking() -> None:
-    chosen = choose(CELLS, ["oracle", "warm", "realtime"], 16)
-    assert [each["strategy"] for each in chosen] == ["oracle", "warm"]
+    chosen = choose(CELLS, ["oracle:expected=median", "warm", "realtime"], 16)
+    assert [each["strategy"] for each in chosen] == ["oracle:expected=median", "warm"]
     assert choose_seed(chosen, range(10, 14)) == (10, "seed 10, the first: all end alike on all 4")
     assert choose(CELLS, ["realtime"], 16) == []
 

@@ -23,6 +23,7 @@ from rtc.cli.sweep_plan import Setting, SweepPlan
 from rtc.errors import InvalidArgument
 from rtc.report.film import first_difference
 from rtc.report.sweep_summary import Cell, Summary
+from rtc.report.winners import NAIVE, ORACLE
 from rtc.run_folder import VIDEOS
 from rtc.serialise import read_json, write_json
 
@@ -109,13 +110,10 @@ def choose(cells: Sequence[Cell], asked: Sequence[str], horizon: int) -> list[Ce
             best[cell["strategy"]] = cell
     if not by_rule:
         return [best[label] for label in asked if label in best]
-    ends = [label for label in ("naive", "oracle") if label in best]
-    others = sorted(
-        (cell for label, cell in best.items() if label not in ends), key=lambda cell: -cell["successes"]
-    )
-    middle = [cell["strategy"] for cell in others[:2]]
-    labels = [label for label in ("naive", *middle, "oracle") if label in best]
-    return [best[label] for label in labels]
+    first = [cell for label, cell in best.items() if label == NAIVE]
+    last = [cell for label, cell in best.items() if label.split(":")[0] == ORACLE][:1]
+    others = [cell for label, cell in best.items() if label != NAIVE and label.split(":")[0] != ORACLE]
+    return [*first, *sorted(others, key=lambda cell: -cell["successes"])[:2], *last]
 
 
 def choose_seed(cells: Sequence[Cell], seeds: range) -> tuple[int, str]:
