@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import imageio.v2 as imageio
 import numpy as np
@@ -29,6 +28,7 @@ FOOT = 30  # and below all of them
 SMALLEST = 11  # letters, in pixels
 HOLD_SECONDS = 1.5  # that the last moment stays
 QUALITIES = (8, 6, 4, 2)  # of ffmpeg, from fine to coarse
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 GOOD, BAD, INK, FAINT = "#007A55", "#B03A00", "#111111", "#666666"
 
 
@@ -144,7 +144,8 @@ def _foot(films: Sequence[Film], width: int, note: str) -> UInt8[np.ndarray, "he
         draw.ellipse((left, middle - 6, left + 12, middle + 6), dot)
         draw.text((left + 18, middle), name, INK, _font(16), "lm")
         left += 36 + round(draw.textlength(name, _font(16)))
-    draw.text((left, middle), note, FAINT, _fitted(draw, note, width - left - 12, 16), "lm")
+    text, font = _fitted(draw, note, width - left - 12, 16)
+    draw.text((left, middle), text, FAINT, font, "lm")
     return np.asarray(foot)
 
 
@@ -157,8 +158,8 @@ def panel(film: Film, index: int) -> UInt8[np.ndarray, "height width 3"]:
     right = image.width - 12
     seconds = min(index, len(film.frames) - 1) * film.tick_seconds
     draw.rectangle((0, 0, 5, CAPTION - 1), colour(film.strategy))
-    label = _fitted(draw, film.strategy, right - 16 - 90, 22)
-    draw.text((16, 19), film.strategy, colour(film.strategy), label, "lm")
+    label, font = _fitted(draw, film.strategy, right - 16 - 90, 22)
+    draw.text((16, 19), label, colour(film.strategy), font, "lm")
     draw.text((16, 44), _delay(film), FAINT, _font(15), "lm")
     draw.text((right, 19), f"{seconds:.2f} s", INK, _font(22), "rm")
     if film.ended(index):
@@ -192,14 +193,18 @@ def _delay(film: Film) -> str:
     return f"d = {film.delay}"
 
 
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+def _font(size: int) -> Font:
     return ImageFont.load_default(size)
 
 
-def _fitted(draw: ImageDraw.ImageDraw, text: str, width: float, size: int) -> Any:
-    """The largest font up to `size` in which the text has `width`; not below what can be read."""
-    fonts = (_font(each) for each in range(size, SMALLEST, -1))
-    return next((font for font in fonts if draw.textlength(text, font) <= width), _font(SMALLEST))
+def _fitted(draw: ImageDraw.ImageDraw, text: str, width: float, size: int) -> tuple[str, Font]:
+    """`text` and a font of at most `size` in which it fits; what does not fit in the smallest is cut."""
+    for font in (_font(each) for each in range(size, SMALLEST - 1, -1)):
+        if draw.textlength(text, font) <= width:
+            return text, font
+    while text and draw.textlength(f"{text}…", font) > width:
+        text = text[:-1]
+    return f"{text}…", font
 
 
 def _one(films: Sequence[Film]) -> Film:
