@@ -199,9 +199,12 @@ def _font(size: int) -> Font:
 
 def _fitted(draw: ImageDraw.ImageDraw, text: str, width: float, size: int) -> tuple[str, Font]:
     """`text` and a font of at most `size` in which it fits; what does not fit in the smallest is cut."""
-    for font in (_font(each) for each in range(size, SMALLEST - 1, -1)):
-        if draw.textlength(text, font) <= width:
-            return text, font
+    for each in range(size, SMALLEST, -1):
+        if draw.textlength(text, _font(each)) <= width:
+            return text, _font(each)
+    font = _font(SMALLEST)
+    if draw.textlength(text, font) <= width:
+        return text, font
     while text and draw.textlength(f"{text}…", font) > width:
         text = text[:-1]
     return f"{text}…", font
