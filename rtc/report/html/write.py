@@ -101,8 +101,8 @@ def _read(name: str) -> Markup:
 
 
 def breakable(label: str) -> Markup:
-    """A strategy's label, which may be broken where its options begin."""
-    return Markup("<wbr>").join(re.split(r"(?<=:)", label))
+    """A strategy's label, which may be broken where an option or its value begins."""
+    return Markup("<wbr>").join(re.split(r"(?<=[:=])", label))
 
 
 def provenance(summary: Summary) -> list[tuple[str, str]]:
