@@ -48,7 +48,8 @@ def ratios(labels: Sequence[str], task: str, robots: int) -> dict[str, float]:
             turns = [
                 [measure_latency(each, env, robots, TIMES) for each in (one, naive)] for _ in range(ROUNDS)
             ]
-            found[label] = median(mine / other for mine, other in turns)
+            # two digits are what repeats; more would put a tick between strategies that do the same
+            found[label] = round(median(mine / other for mine, other in turns), 2)
     return found
 
 
