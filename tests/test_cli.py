@@ -93,7 +93,7 @@ def test_the_results_hold_every_episode_on_the_same_seeds(finished: tuple[Path, 
     assert document["arguments"]["delays"] == [0, 2]
     assert {"rtc", "torch", "mujoco", "python"} <= set(document["settings"]["versions"])
     assert [(cell["strategy"], cell["delay"]) for cell in document["cells"]] == [
-        (strategy, delay) for strategy in ("synchronous", "naive", "realtime") for delay in (0, 2)
+        (strategy, delay) for strategy in ("synchronous", "naive", "realtime", "auto") for delay in (0, 2)
     ]
     for cell in document["cells"]:
         assert [episode["seed"] for episode in cell["episodes"]] == [1, 2]

@@ -22,7 +22,7 @@ from rtc.errors import InvalidArgument, Unsupported
 from rtc.runtime.observation import Observation, Scene
 from rtc.runtime.strategies.base import Noise, chance
 
-Rows = Float[np.ndarray, "rows action_dim"]
+Rows = Float[np.ndarray, "_ action_dim"]
 Expected = Float[np.ndarray, "batch obs_dim"]
 Simulate = Callable[[Any, Rows], Float[np.ndarray, " obs_dim"]]
 """(env, actions) -> what would be observed after them, without noise or surprise; after none: now."""
